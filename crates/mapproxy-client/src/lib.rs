@@ -1,0 +1,1 @@
+//! mapproxy-client
