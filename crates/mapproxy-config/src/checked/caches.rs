@@ -1,0 +1,171 @@
+//! Caches: which sources, in which grids, kept where.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::coverage::Coverage;
+use super::image::ImageOptions;
+use super::{Name, SourceRef};
+use crate::position::Origin;
+
+/// Keeps the tiles of its sources.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// The key in `caches`.
+    pub name: Name,
+    /// Where it was written.
+    pub at: Origin,
+    /// `sources`, the lowest first; empty for a cache that is only read.
+    pub sources: Vec<SourceRef>,
+    /// `grids`: at least one, each with what depends on it.
+    pub grids: Vec<CacheGrid>,
+    /// `format`: what tiles are stored as.
+    pub format: CacheFormat,
+    /// `request_format`: media type to ask sources for; that of `format` if unset.
+    pub request_format: Arc<str>,
+    /// `image` over what the named format says over what the sources say.
+    pub image: ImageOptions,
+    /// `meta_size`: how many tiles to fetch at once, as `[columns, rows]`. Default 4 × 4.
+    pub meta_size: [u32; 2],
+    /// `meta_buffer`: pixels around a meta tile. Default 80.
+    pub meta_buffer: u32,
+    /// `bulk_meta_tiles`: store all tiles of a meta tile from sources of tiles, too.
+    pub bulk_meta_tiles: bool,
+    /// `minimize_meta_requests`: ask only for the missing part.
+    pub minimize_meta_requests: bool,
+    /// `concurrent_tile_creators`. Default 2.
+    pub concurrent_tile_creators: u32,
+    /// `max_tile_limit`: how many tiles one WMS request may need. Default 500.
+    pub max_tile_limit: u32,
+    /// `use_direct_from_level` or `use_direct_from_res`: from where on WMS requests go straight to the source.
+    pub use_direct_from: Option<UseDirectFrom>,
+    /// `link_single_color_images`: keep one file for all tiles of one colour.
+    pub link_single_color_images: Option<SingleColorLink>,
+    /// `upscale_tiles` or `downscale_tiles`.
+    pub rescale: Option<Rescale>,
+    /// `refresh_before`: tiles not younger than this are fetched again.
+    pub refresh_before: Option<RefreshBefore>,
+    /// `cache.coverage`: tiles outside it are not made.
+    pub coverage: Option<Coverage>,
+    /// `cache`: where tiles are kept.
+    pub store: CacheStore,
+    /// Directory of the tile locks.
+    pub tile_lock_dir: PathBuf,
+    /// Permissions of directories and files made by this cache.
+    pub permissions: Permissions,
+}
+
+/// A grid of a cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheGrid {
+    /// Key of the grid in [`Config::grids`](super::Config::grids).
+    pub grid: Name,
+    /// The directory of this grid's tiles for stores that keep a directory per grid; where the cache lives otherwise.
+    pub directory: PathBuf,
+}
+
+/// The format of the tiles in a cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFormat {
+    /// `format` as written: media type, name of a format in `globals.image.formats`, or `mixed`.
+    pub name: Arc<str>,
+    /// Media type, `image/png` for `mixed`.
+    pub mime: Arc<str>,
+    /// File extension such as `png`, `jpeg`, `mixed`.
+    pub extension: Arc<str>,
+    /// Whether opaque tiles are stored as JPEG and all others as PNG.
+    pub mixed: bool,
+}
+
+/// Where tiles are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CacheStore {
+    /// `disable_storage: true`: nowhere.
+    Disabled,
+    /// `type: file`.
+    File(FileStore),
+}
+
+/// Options of `type: file`; directories are in [`CacheGrid::directory`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileStore {
+    /// `directory_layout`.
+    pub layout: FileLayout,
+}
+
+/// How the path of a tile is made of its coordinate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FileLayout {
+    /// `tc`, that of TileCache: thousands in directories.
+    #[default]
+    Tc,
+    /// `mp`: ten thousands in directories.
+    Mp,
+    /// `tms`: `z/x/y`.
+    Tms,
+    /// `reverse_tms`: `y/x/z`.
+    ReverseTms,
+    /// `quadkey`.
+    Quadkey,
+    /// `arcgis`: `Lzz/Ryyyyyyyy/Cxxxxxxxx`.
+    Arcgis,
+}
+
+/// Permissions of what a cache makes, as `chmod` takes them; `None` leaves it to the umask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Permissions {
+    /// `directory_permissions`.
+    pub directories: Option<u32>,
+    /// `file_permissions`.
+    pub files: Option<u32>,
+}
+
+/// From where on WMS requests go straight to the source.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum UseDirectFrom {
+    /// From the resolution of this level of the first grid on.
+    Level(u32),
+    /// From this resolution on, in units of the first grid.
+    Res(f64),
+}
+
+/// How tiles of one colour share a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SingleColorLink {
+    /// By symbolic links (`true` or `symlink`).
+    Symlink,
+    /// By hard links (`hardlink`).
+    Hardlink,
+}
+
+/// Make missing tiles from other levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rescale {
+    /// From where.
+    pub from: RescaleFrom,
+    /// How many levels to look at.
+    pub levels: u32,
+    /// `cache_rescaled_tiles`: whether to store the result.
+    pub store: bool,
+}
+
+/// Which levels tiles are made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RescaleFrom {
+    /// `upscale_tiles`: from coarser levels.
+    Coarser,
+    /// `downscale_tiles`: from finer levels.
+    Finer,
+}
+
+/// A point in time that may move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefreshBefore {
+    /// So long before the moment of asking (`weeks`, `days`, `hours`, `minutes`, `seconds`, summed up).
+    Age(Duration),
+    /// `time`.
+    Time(SystemTime),
+    /// `mtime`: when this file (absolute) was last changed.
+    FileTime(PathBuf),
+}

@@ -1,0 +1,128 @@
+//! The layer tree, and the flat list of tiled layers made from it.
+
+use super::{Name, SourceRef};
+use crate::position::Origin;
+
+/// A layer or a group of layers.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// `name`; only named layers can be asked for.
+    pub name: Option<Name>,
+    /// `title`. Empty only for the root made up around a list of several layers: services put their own title there.
+    pub title: String,
+    /// Where it was written.
+    pub at: Origin,
+    /// `sources`, the lowest first. Those of a group replace its layers where the group itself is drawn.
+    pub sources: Vec<SourceRef>,
+    /// `layers`: the members of a group.
+    pub layers: Vec<Layer>,
+    /// The layer's own range of resolutions; `None` takes that of its sources or members.
+    pub resolution: Option<ResRange>,
+    /// `md`.
+    pub md: LayerMetadata,
+}
+
+/// A layer of the tile services.
+#[derive(Debug, Clone)]
+pub struct TileLayer {
+    /// `name`.
+    pub name: Name,
+    /// `title`.
+    pub title: String,
+    /// Where it was written.
+    pub at: Origin,
+    /// `tile_sources`, or the one cache in `sources`: at least one.
+    pub caches: Vec<Name>,
+    /// `md`.
+    pub md: LayerMetadata,
+}
+
+/// A range of resolutions, in metres per pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ResRange {
+    /// `min_res`: the largest resolution shown, `None` for no limit.
+    pub min_res: Option<f64>,
+    /// `max_res`: the smallest resolution shown, `None` for no limit.
+    pub max_res: Option<f64>,
+}
+
+impl ResRange {
+    /// Whether there is no limit at all.
+    pub fn is_unlimited(&self) -> bool {
+        self.min_res.is_none() && self.max_res.is_none()
+    }
+}
+
+/// `md` of a layer: what capabilities documents tell of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LayerMetadata {
+    /// `abstract`.
+    pub abstract_: Option<String>,
+    /// `keyword_list`.
+    pub keyword_list: Vec<super::services::KeywordList>,
+    /// `attribution`.
+    pub attribution: Option<Attribution>,
+    /// `identifier`.
+    pub identifier: Vec<Identifier>,
+    /// `metadata`.
+    pub metadata: Vec<MetadataUrl>,
+    /// `data`: `url` and `format`.
+    pub data: Vec<OnlineData>,
+    /// `feature_list`: `url` and `format`.
+    pub feature_list: Vec<OnlineData>,
+}
+
+/// Who provides a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attribution {
+    /// `title`.
+    pub title: Option<String>,
+    /// `url`.
+    pub url: Option<String>,
+    /// `logo`.
+    pub logo: Option<Logo>,
+}
+
+/// A picture of who provides a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Logo {
+    /// `url`.
+    pub url: Option<String>,
+    /// `width` in pixels.
+    pub width: Option<i64>,
+    /// `height` in pixels.
+    pub height: Option<i64>,
+    /// `format`: media type.
+    pub format: Option<String>,
+}
+
+/// An identifier some authority gave to a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identifier {
+    /// `url` of the authority.
+    pub url: Option<String>,
+    /// `name` of the authority.
+    pub name: Option<String>,
+    /// `value`: the identifier.
+    pub value: Option<String>,
+}
+
+/// Where a description of a layer is found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetadataUrl {
+    /// `url`.
+    pub url: Option<String>,
+    /// `type`: the standard it follows, such as `TC211`.
+    pub type_: Option<String>,
+    /// `format`: media type.
+    pub format: Option<String>,
+}
+
+/// Where data of a layer is found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OnlineData {
+    /// `url`.
+    pub url: Option<String>,
+    /// `format`: media type.
+    pub format: Option<String>,
+}

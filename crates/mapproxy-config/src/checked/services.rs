@@ -1,0 +1,206 @@
+//! Services: which protocols are spoken, and what they tell of themselves.
+
+use std::fmt;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::image::ImageOptions;
+use crate::position::Origin;
+
+/// The configured services.
+#[derive(Debug, Clone, Default)]
+pub struct Services {
+    /// `wms`.
+    pub wms: Option<Wms>,
+    /// `wmts`.
+    pub wmts: Option<Wmts>,
+    /// `tms`; it also stands for `/tiles`.
+    pub tms: Option<Tms>,
+    /// `demo`.
+    pub demo: Option<Demo>,
+}
+
+/// `services.wms`.
+#[derive(Debug, Clone)]
+pub struct Wms {
+    /// Where it was written.
+    pub at: Origin,
+    /// `srs` in upper case as offered in capabilities, in order.
+    pub srs: Vec<Arc<str>>,
+    /// `bbox_srs`: which bounding boxes capabilities list, and where maps end.
+    pub bbox_srs: Vec<BboxSrs>,
+    /// `image_formats`: media type → options of the answer, in the order of capabilities.
+    pub image_formats: IndexMap<Arc<str>, ImageOptions>,
+    /// `attribution.text`, drawn on maps.
+    pub attribution: Option<String>,
+    /// `on_source_errors`. Default notify.
+    pub on_source_errors: OnSourceErrors,
+    /// `max_output_pixels`; width × height of the largest map. Default 16,000,000.
+    pub max_output_pixels: u64,
+    /// `strict`: missing parameters are an error.
+    pub strict: bool,
+    /// `versions`, ascending. Default all.
+    pub versions: Vec<WmsVersion>,
+    /// `concurrent_layer_renderer`: how many layers to render at once. Default 1.
+    pub concurrent_layer_renderer: u32,
+    /// `md`; the title is `MapProxy WMS` if there is none.
+    pub md: ServiceMetadata,
+}
+
+/// An SRS with the box maps in it are limited to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BboxSrs {
+    /// SRS code.
+    pub srs: Arc<str>,
+    /// `[min x, min y, max x, max y]`, `None` for the extent of the layers.
+    pub bbox: Option<[f64; 4]>,
+}
+
+/// What to do when some sources fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnSourceErrors {
+    /// Draw what came, and write the errors on it.
+    #[default]
+    Notify,
+    /// Answer with an exception.
+    Raise,
+}
+
+/// Versions of WMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WmsVersion {
+    /// 1.0.0
+    V1_0_0,
+    /// 1.1.0
+    V1_1_0,
+    /// 1.1.1
+    V1_1_1,
+    /// 1.3.0
+    V1_3_0,
+}
+
+impl WmsVersion {
+    /// All of them, ascending.
+    pub const ALL: [Self; 4] = [Self::V1_0_0, Self::V1_1_0, Self::V1_1_1, Self::V1_3_0];
+
+    /// As written in requests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_0_0 => "1.0.0",
+            Self::V1_1_0 => "1.1.0",
+            Self::V1_1_1 => "1.1.1",
+            Self::V1_3_0 => "1.3.0",
+        }
+    }
+
+    /// The version written as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.as_str() == text)
+    }
+}
+
+impl fmt::Display for WmsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `services.wmts`.
+#[derive(Debug, Clone)]
+pub struct Wmts {
+    /// Where it was written.
+    pub at: Origin,
+    /// `kvp`: answers requests with parameters. If neither this nor `restful` is given, both are on; if one is given,
+    /// the other is off.
+    pub kvp: bool,
+    /// `restful`: answers paths.
+    pub restful: bool,
+    /// `restful_template`, if given.
+    pub restful_template: Option<String>,
+    /// `restful_featureinfo_template`, if given.
+    pub restful_featureinfo_template: Option<String>,
+    /// `featureinfo_formats` as (media type, suffix).
+    pub featureinfo_formats: Vec<(String, String)>,
+    /// `md` over that of WMS.
+    pub md: ServiceMetadata,
+}
+
+/// `services.tms`.
+#[derive(Debug, Clone)]
+pub struct Tms {
+    /// Where it was written.
+    pub at: Origin,
+    /// `use_grid_names`: paths name the grid instead of the SRS.
+    pub use_grid_names: bool,
+    /// `origin`: whether `/tiles` counts rows from the north (`nw`) unless the request says otherwise.
+    pub origin_nw: bool,
+    /// `md` over that of WMS.
+    pub md: ServiceMetadata,
+}
+
+/// `services.demo`.
+#[derive(Debug, Clone)]
+pub struct Demo {
+    /// Where it was written.
+    pub at: Origin,
+    /// `md` of WMS.
+    pub md: ServiceMetadata,
+}
+
+/// `md` of a service: what capabilities documents tell of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceMetadata {
+    /// `title`.
+    pub title: Option<String>,
+    /// `abstract`.
+    pub abstract_: Option<String>,
+    /// `online_resource`.
+    pub online_resource: Option<String>,
+    /// `contact`.
+    pub contact: Option<Contact>,
+    /// `fees`.
+    pub fees: Option<String>,
+    /// `access_constraints`.
+    pub access_constraints: Option<String>,
+    /// `keyword_list`.
+    pub keyword_list: Vec<KeywordList>,
+}
+
+/// Whom to ask about a service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contact {
+    /// `person`.
+    pub person: Option<String>,
+    /// `position`.
+    pub position: Option<String>,
+    /// `organization`.
+    pub organization: Option<String>,
+    /// `address`.
+    pub address: Option<String>,
+    /// `address_type`.
+    pub address_type: Option<String>,
+    /// `city`.
+    pub city: Option<String>,
+    /// `postcode`.
+    pub postcode: Option<String>,
+    /// `state`.
+    pub state: Option<String>,
+    /// `country`.
+    pub country: Option<String>,
+    /// `phone`.
+    pub phone: Option<String>,
+    /// `fax`.
+    pub fax: Option<String>,
+    /// `email`.
+    pub email: Option<String>,
+}
+
+/// Keywords of one vocabulary.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeywordList {
+    /// `vocabulary`.
+    pub vocabulary: Option<String>,
+    /// `keywords`.
+    pub keywords: Vec<String>,
+}
