@@ -1,1 +1,23 @@
-//! mapproxy-grid
+//! The mathematics of maps: boxes, spatial reference systems, tile grids, meta tiles and coverages.
+//!
+//! No I/O of its own; PROJ answers what a coordinate means. Inside MapProxy all coordinates are x/y (east, north),
+//! whatever the axis order of the SRS; protocols swap at their border.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod bbox;
+pub mod coverage;
+mod extent;
+mod meta_grid;
+mod resolution;
+mod srs;
+mod tile_grid;
+mod transform;
+
+pub use bbox::{Bbox, Size};
+pub use coverage::{Coverage, CoverageError};
+pub use extent::MapExtent;
+pub use meta_grid::{MetaGrid, MetaTile, TilePlace};
+pub use resolution::{ResolutionRange, METERS_PER_DEGREE, PIXEL_SIZE_M};
+pub use srs::{Srs, SrsError, SupportedSrs};
+pub use tile_grid::{AffectedTiles, GridError, Level, Origin, Resolutions, TileCoord, TileGrid, TileGridBuilder};
+pub use transform::TransformError;
