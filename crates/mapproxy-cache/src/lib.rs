@@ -1,1 +1,23 @@
-//! mapproxy-cache
+//! Tiles: kept in stores, created on demand under locks, joined to maps.
+//!
+//! [`TileManager`] gives tiles of one cache in one grid; [`CachedMap`] makes a [`mapproxy_map::MapSource`] of it.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cached_map;
+mod creator;
+mod fs;
+mod key;
+mod lock;
+mod manager;
+mod refresh;
+mod rescale;
+pub mod store;
+mod tile;
+
+pub use cached_map::{CachedMap, CachedTiles};
+pub use fs::Permissions;
+pub use key::TileKey;
+pub use lock::TileLocker;
+pub use manager::{Creation, ManagerOptions, Rescaling, TileManager};
+pub use refresh::RefreshBefore;
+pub use tile::Tile;

@@ -1,1 +1,15 @@
-//! mapproxy-map
+//! The contracts between whoever wants a map and whoever can draw one.
+//!
+//! A service makes a [`MapQuery`], a [`MapSource`] answers it with a picture; caches, upstream servers and the wrappers
+//! around them are all map sources. [`render`] asks many and merges their answers.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod query;
+pub mod render;
+mod source;
+pub mod wrap;
+
+pub use error::{Fault, MapError};
+pub use query::{Dimensions, MapQuery, Purpose};
+pub use source::{Access, MapSource, SourceProfile};

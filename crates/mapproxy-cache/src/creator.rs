@@ -1,0 +1,1 @@
+//! Creates missing tiles: lock, ask the sources, cut, encode, store.

@@ -1,0 +1,1 @@
+//! Levels above or below as a source for missing tiles (`upscale_tiles`, `downscale_tiles`).

@@ -1,0 +1,85 @@
+//! Where tiles are kept. Stores know nothing of images, sources or sharing between workers.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::TileKey;
+
+pub mod file;
+pub mod layout;
+
+pub use file::FileStore;
+
+/// Facts about a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// Tiles have a time of their own.
+    pub timestamps: bool,
+    /// Tiles differ by dimension values.
+    pub dimensions: bool,
+}
+
+/// A tile as kept.
+#[derive(Clone, Debug)]
+pub struct StoredTile {
+    /// The file.
+    pub bytes: Bytes,
+    /// Its time and size.
+    pub meta: TileMeta,
+}
+
+/// Time and size of a kept tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileMeta {
+    /// When it was stored; `None` where the store does not say.
+    pub modified: Option<SystemTime>,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A store that cannot read or write.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {what}: {reason}")]
+pub struct StoreError {
+    /// `read`, `write`, `remove`, …
+    pub action: &'static str,
+    /// File, key or table.
+    pub what: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// Keeps encoded tiles.
+pub trait TileStore: fmt::Debug + Send + Sync {
+    /// Facts about this store.
+    fn capabilities(&self) -> Capabilities;
+    /// A tile and its time, or `None`. One look-up, nothing decoded.
+    fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError>;
+    /// Keeps a tile; atomic: a reader sees the old one or the new one. `single_color`: all pixels have this colour.
+    fn store(&self, key: &TileKey, tile: &TileData) -> Result<(), StoreError>;
+    /// Forgets a tile; a missing one is no error.
+    fn remove(&self, key: &TileKey) -> Result<(), StoreError>;
+    /// Time and size only.
+    fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
+        Ok(self.load(key)?.map(|tile| tile.meta))
+    }
+    /// Several tiles at once.
+    fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
+        keys.iter().map(|key| self.load(key)).collect()
+    }
+    /// Several tiles at once.
+    fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
+        tiles.iter().try_for_each(|(key, tile)| self.store(key, tile))
+    }
+}
+
+/// A tile to be kept.
+#[derive(Clone, Debug)]
+pub struct TileData {
+    /// The file.
+    pub bytes: Bytes,
+    /// The colour of all pixels, where there is only one: stores may link such tiles.
+    pub single_color: Option<[u8; 4]>,
+}
