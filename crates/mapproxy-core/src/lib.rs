@@ -1,1 +1,27 @@
-//! mapproxy-core
+//! MapProxy as a library: [`make_app`] builds an [`Application`] from a `mapproxy.yaml`, any server can call it.
+//!
+//! ```no_run
+//! use mapproxy_core::{Application, Body, make_app};
+//!
+//! let app = make_app("mapproxy.yaml")?;
+//! let request = http::Request::get("/demo/").body(bytes::Bytes::new())?;
+//! let response = app.call(request);
+//! assert_eq!(response.status(), 200);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod app;
+mod conditional;
+mod layers;
+mod params;
+mod request;
+mod response;
+mod services;
+
+pub use app::{App, Application};
+pub use layers::{LayerMetadata, MapLayer, TileLayer, TileSet};
+pub use params::Params;
+pub use request::{Incoming, Request, Urls};
+pub use response::{Body, Response};
+pub use services::Service;

@@ -17,7 +17,7 @@ pub use bbox::{Bbox, Size};
 pub use coverage::{Coverage, CoverageError};
 pub use extent::MapExtent;
 pub use meta_grid::{MetaGrid, MetaTile, TilePlace};
-pub use resolution::{ResolutionRange, METERS_PER_DEGREE, PIXEL_SIZE_M};
+pub use resolution::{METERS_PER_DEGREE, PIXEL_SIZE_M, ResolutionRange};
 pub use srs::{Srs, SrsError, SupportedSrs};
 pub use tile_grid::{AffectedTiles, GridError, Level, Origin, Resolutions, TileCoord, TileGrid, TileGridBuilder};
 pub use transform::TransformError;

@@ -33,7 +33,13 @@ pub fn merge(layers: Vec<Layer<'_>>, options: &Arc<ImageOptions>, frame: &Frame<
 }
 
 /// `image` (a part of a larger map) on an empty picture of `size`, its upper left corner at `x`, `y`.
-pub fn place(image: &MapImage, x: i64, y: i64, size: Size, options: &Arc<ImageOptions>) -> Result<MapImage, ImageError> {
+pub fn place(
+    image: &MapImage,
+    x: i64,
+    y: i64,
+    size: Size,
+    options: &Arc<ImageOptions>,
+) -> Result<MapImage, ImageError> {
     let _ = (image, x, y, size, options);
     todo!()
 }

@@ -64,7 +64,11 @@ pub struct EncodingOptions {
 
 impl Default for EncodingOptions {
     fn default() -> Self {
-        EncodingOptions { jpeg_quality: 90, quantizer: Quantizer::default(), tiff_compression: TiffCompression::default() }
+        EncodingOptions {
+            jpeg_quality: 90,
+            quantizer: Quantizer::default(),
+            tiff_compression: TiffCompression::default(),
+        }
     }
 }
 

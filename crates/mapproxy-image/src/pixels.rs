@@ -44,7 +44,10 @@ impl Pixels {
     pub fn filled(size: Size, mode: PixelMode, color: Color) -> Self {
         let Color([r, g, b, a]) = color;
         let data = match mode {
-            PixelMode::L => vec![((u32::from(r) * 299 + u32::from(g) * 587 + u32::from(b) * 114) / 1000) as u8; size.pixels() as usize],
+            PixelMode::L => vec![
+                ((u32::from(r) * 299 + u32::from(g) * 587 + u32::from(b) * 114) / 1000) as u8;
+                size.pixels() as usize
+            ],
             PixelMode::Rgb => [r, g, b].repeat(size.pixels() as usize),
             PixelMode::Rgba => [r, g, b, a].repeat(size.pixels() as usize),
         };

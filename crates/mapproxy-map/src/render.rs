@@ -100,9 +100,11 @@ fn ask(sources: &[Arc<dyn MapSource>], query: &MapQuery, concurrency: usize) -> 
     for some in sources.chunks(concurrency) {
         std::thread::scope(|scope| {
             let running: Vec<_> = some.iter().map(|source| scope.spawn(|| source.render(query))).collect();
-            answers.extend(running.into_iter().map(|handle| {
-                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }));
+            answers.extend(
+                running
+                    .into_iter()
+                    .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+            );
         });
     }
     answers

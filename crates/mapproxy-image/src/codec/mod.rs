@@ -30,7 +30,11 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Pixels, ImageError> {
 }
 
 /// Encodes by `options` (whose `format` must be set).
-pub fn encode(pixels: &Pixels, options: &ImageOptions, place: Option<&GeoReference>) -> Result<EncodedImage, ImageError> {
+pub fn encode(
+    pixels: &Pixels,
+    options: &ImageOptions,
+    place: Option<&GeoReference>,
+) -> Result<EncodedImage, ImageError> {
     let _ = (pixels, options, place);
     todo!()
 }

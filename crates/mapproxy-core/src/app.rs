@@ -1,0 +1,145 @@
+//! The application: one function from requests to answers, for any server.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, VARY};
+use http::{HeaderValue, StatusCode};
+
+use crate::response::{plain, respond};
+use crate::{Incoming, Request, Response, Service};
+
+/// Answers requests. Servers, middleware and tests speak to this trait only; it knows no runtime and no sockets.
+pub trait Application: Send + Sync {
+    /// Answers, however long it takes: may wait for upstream servers and locks. To be called on a thread of its own.
+    fn call(&self, request: Request) -> Response;
+
+    /// The answer if it can be had at once, as for a cached tile: at most one small file is read. Servers with an
+    /// event loop may call this in the loop and hand the request to a worker only where the answer is `None`.
+    fn call_now(&self, _request: &Request) -> Option<Response> {
+        None
+    }
+}
+
+impl<A: Application + ?Sized> Application for Arc<A> {
+    fn call(&self, request: Request) -> Response {
+        (**self).call(request)
+    }
+    fn call_now(&self, request: &Request) -> Option<Response> {
+        (**self).call_now(request)
+    }
+}
+
+/// The application of one configuration.
+#[derive(Debug)]
+pub struct App {
+    /// By first segment of the path.
+    services: HashMap<&'static str, Arc<dyn Service>>,
+    allow_origin: Option<HeaderValue>,
+    welcome: Welcome,
+}
+
+/// What `/` says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Welcome {
+    pub(crate) has_demo: bool,
+}
+
+impl App {
+    pub(crate) fn new(
+        services: HashMap<&'static str, Arc<dyn Service>>,
+        allow_origin: Option<HeaderValue>,
+        welcome: Welcome,
+    ) -> App {
+        App { services, allow_origin, welcome }
+    }
+
+    fn route(&self, request: &Incoming<'_>) -> Response {
+        let segment = request.first_segment();
+        if segment.is_empty() {
+            return self.welcome.page(request);
+        }
+        let answer = self.services.get(segment).and_then(|service| service.handle(request));
+        answer.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "not found"))
+    }
+
+    /// Headers that all answers carry.
+    fn finish(&self, mut response: Response) -> Response {
+        if let Some(origin) = &self.allow_origin {
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+        let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        // Documents name URLs, which depend on how the client came here.
+        if kind.starts_with(b"text/") || kind.starts_with(b"application/") {
+            let names = HeaderValue::from_static("X-Script-Name, X-Forwarded-Host, X-Forwarded-Proto");
+            response.headers_mut().insert(VARY, names);
+        }
+        response
+    }
+}
+
+impl Application for App {
+    fn call(&self, request: Request) -> Response {
+        let incoming = Incoming::new(&request);
+        let answer = catch_unwind(AssertUnwindSafe(|| self.route(&incoming)));
+        let response = answer.unwrap_or_else(|panic| {
+            log::error!(
+                target: "mapproxy.wsgiapp",
+                "fatal error in {} for {}?{}: {}",
+                incoming.first_segment(),
+                incoming.path,
+                incoming.raw_query,
+                panic_text(&*panic)
+            );
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+        });
+        self.finish(response)
+    }
+
+    fn call_now(&self, request: &Request) -> Option<Response> {
+        let incoming = Incoming::new(request);
+        let service = self.services.get(incoming.first_segment())?;
+        // A defect shows in `call`, which comes next.
+        let answer = catch_unwind(AssertUnwindSafe(|| service.handle_now(&incoming))).ok()??;
+        Some(self.finish(answer))
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic")
+}
+
+impl Welcome {
+    fn page(&self, request: &Incoming<'_>) -> Response {
+        let demo = if self.has_demo {
+            let url = escape(&request.urls().script);
+            format!("<p>See all configured layers and services at: <a href=\"{url}/demo/\">demo</a></p>")
+        } else {
+            String::new()
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let page = format!("<html><body><h1>Welcome to MapProxy {version}</h1>{demo}</body></html>");
+        respond(StatusCode::OK, "text/html; charset=utf-8", page)
+    }
+}
+
+/// Text made safe for HTML, in and out of attributes.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#x27;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

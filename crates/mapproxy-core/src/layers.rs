@@ -1,0 +1,122 @@
+//! What services publish: map layers in a tree, and tile layers.
+
+use std::sync::Arc;
+
+use mapproxy_cache::TileManager;
+use mapproxy_grid::{MapExtent, ResolutionRange};
+use mapproxy_map::MapSource;
+
+/// A layer of the WMS, with its children.
+#[derive(Debug)]
+pub struct MapLayer {
+    /// Name to ask for it; `None`: only a heading.
+    pub name: Option<String>,
+    /// Title for people.
+    pub title: String,
+    /// Sources, bottom to top; a group's own sources replace its children's.
+    pub sources: Vec<Arc<dyn MapSource>>,
+    /// Children in order.
+    pub children: Vec<MapLayer>,
+    /// Resolutions at which it is shown.
+    pub resolutions: ResolutionRange,
+    /// The area of its sources or children; `None`: unlimited (the world is announced).
+    pub extent: Option<MapExtent>,
+    /// What capabilities say besides.
+    pub metadata: Arc<LayerMetadata>,
+}
+
+/// `md` of a layer.
+#[derive(Clone, Debug, Default)]
+pub struct LayerMetadata {
+    /// Description.
+    pub abstract_: Option<String>,
+    /// Keywords by vocabulary.
+    pub keywords: Vec<KeywordList>,
+    /// Who is to be named.
+    pub attribution: Option<Attribution>,
+    /// Identifiers given by authorities.
+    pub identifiers: Vec<Identifier>,
+    /// `MetadataURL`s.
+    pub metadata: Vec<OnlineResource>,
+    /// `DataURL`s.
+    pub data: Vec<OnlineResource>,
+    /// `FeatureListURL`s.
+    pub feature_lists: Vec<OnlineResource>,
+}
+
+/// Keywords of one vocabulary.
+#[derive(Clone, Debug, Default)]
+pub struct KeywordList {
+    /// Where the words are defined.
+    pub vocabulary: Option<String>,
+    /// The words.
+    pub keywords: Vec<String>,
+}
+
+/// Who is to be named.
+#[derive(Clone, Debug, Default)]
+pub struct Attribution {
+    /// Text.
+    pub title: Option<String>,
+    /// Page.
+    pub url: Option<String>,
+    /// Picture: URL, format, width, height.
+    pub logo: Option<Logo>,
+}
+
+/// A picture for an attribution.
+#[derive(Clone, Debug, Default)]
+pub struct Logo {
+    /// Address.
+    pub url: String,
+    /// Media type.
+    pub format: Option<String>,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+}
+
+/// An identifier given by an authority.
+#[derive(Clone, Debug, Default)]
+pub struct Identifier {
+    /// Address of the authority.
+    pub url: String,
+    /// Name of the authority.
+    pub name: String,
+    /// The identifier.
+    pub value: String,
+}
+
+/// A document about a layer.
+#[derive(Clone, Debug, Default)]
+pub struct OnlineResource {
+    /// Address.
+    pub url: String,
+    /// Kind of metadata, as configured (`ISO19115:2003`).
+    pub kind: Option<String>,
+    /// Media type.
+    pub format: Option<String>,
+}
+
+/// A layer of the tiled services.
+#[derive(Debug)]
+pub struct TileLayer {
+    /// Name.
+    pub name: String,
+    /// Title for people.
+    pub title: String,
+    /// What capabilities say besides.
+    pub metadata: Arc<LayerMetadata>,
+    /// Its tiles, by grid, in the order of the configuration.
+    pub tile_sets: Vec<TileSet>,
+}
+
+/// The tiles of a layer in one grid.
+#[derive(Clone, Debug)]
+pub struct TileSet {
+    /// The tiles; the grid and the format are its.
+    pub manager: Arc<TileManager>,
+    /// The area with tiles.
+    pub extent: MapExtent,
+}
