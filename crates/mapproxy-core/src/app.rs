@@ -8,6 +8,7 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, VARY};
 use http::{HeaderValue, StatusCode};
 
 use crate::response::{plain, respond};
+use crate::services::markup::escape;
 use crate::{Incoming, Request, Response, Service};
 
 /// Answers requests. Servers, middleware and tests speak to this trait only; it knows no runtime and no sockets.
@@ -126,20 +127,4 @@ impl Welcome {
         let page = format!("<html><body><h1>Welcome to MapProxy {version}</h1>{demo}</body></html>");
         respond(StatusCode::OK, "text/html; charset=utf-8", page)
     }
-}
-
-/// Text made safe for HTML, in and out of attributes.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#x27;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

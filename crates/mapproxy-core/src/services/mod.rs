@@ -1,5 +1,7 @@
 //! The protocols.
 
+pub(crate) mod markup;
+
 use std::fmt;
 
 use crate::{Incoming, Response};
