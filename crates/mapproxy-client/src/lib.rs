@@ -1,8 +1,18 @@
 //! The only crate that dials out: HTTP requests to upstream servers.
 //!
-//! [`HttpClient`] is what sources hold; [`UreqClient`] speaks to the network, `testkit` stands in for it.
+//! [`HttpClient`] is what sources hold; [`UreqClient`] speaks to the network, [`testkit`] stands in for it.
+//! [`Limited`] lets a server get only so many requests at once.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod fan_out;
+mod limit;
 mod request;
+pub mod testkit;
+mod ureq_client;
+mod url;
 
-pub use request::{ClientError, ErrorKind, HttpClient, Method, RedactedUrl, UpstreamRequest, UpstreamResponse};
+pub use fan_out::fan_out;
+pub use limit::Limited;
+pub use request::{ClientError, ErrorKind, HttpClient, Method, UpstreamRequest, UpstreamResponse};
+pub use ureq_client::{ClientOptions, ClientSetupError, Clients, UreqClient};
+pub use url::{Credentials, RedactedUrl};

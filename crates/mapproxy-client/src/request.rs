@@ -1,8 +1,11 @@
 //! What is asked and answered, whoever carries it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::{Credentials, RedactedUrl};
 
 /// Carries a request to an upstream server.
 pub trait HttpClient: fmt::Debug + Send + Sync {
@@ -19,6 +22,16 @@ pub enum Method {
     Post,
 }
 
+impl Method {
+    /// `GET` or `POST`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        }
+    }
+}
+
 /// A request to an upstream server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamRequest {
@@ -30,12 +43,30 @@ pub struct UpstreamRequest {
     pub body: Option<Bytes>,
     /// Headers besides the client's own.
     pub headers: Vec<(String, String)>,
+    /// For a server that asks who we are.
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 impl UpstreamRequest {
     /// A GET of `url`.
     pub fn get(url: impl Into<String>) -> Self {
-        UpstreamRequest { method: Method::Get, url: url.into(), body: None, headers: Vec::new() }
+        UpstreamRequest { method: Method::Get, url: url.into(), body: None, headers: Vec::new(), credentials: None }
+    }
+
+    /// A POST of a form (`key=value&key=value`, percent-encoded) to `url`.
+    pub fn post_form(url: impl Into<String>, form: impl Into<Bytes>) -> Self {
+        UpstreamRequest {
+            method: Method::Post,
+            url: url.into(),
+            body: Some(form.into()),
+            headers: vec![("Content-Type".to_owned(), "application/x-www-form-urlencoded".to_owned())],
+            credentials: None,
+        }
+    }
+
+    /// The same request of somebody.
+    pub fn with_credentials(self, credentials: Option<Arc<Credentials>>) -> Self {
+        UpstreamRequest { credentials, ..self }
     }
 }
 
@@ -50,34 +81,6 @@ pub struct UpstreamResponse {
     pub headers: Vec<(String, String)>,
     /// The body, complete.
     pub body: Bytes,
-}
-
-/// A URL without user, password and token-like parameters, for logs and errors.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedactedUrl(String);
-
-impl RedactedUrl {
-    /// Strips `user:password@` and the values of parameters whose names say secret (`token`, `key`, `password`, …).
-    pub fn new(url: &str) -> Self {
-        let _ = url;
-        todo!()
-    }
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for RedactedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for RedactedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// What failed between us and the upstream server.
@@ -96,6 +99,8 @@ pub enum ErrorKind {
     InvalidUrl,
     /// The answer is larger than allowed.
     TooLarge,
+    /// The server redirects in a circle, or to what is no URL.
+    Redirect,
 }
 
 /// A request that got no usable answer.
@@ -110,4 +115,27 @@ pub struct ClientError {
     pub url: RedactedUrl,
     /// Details for the log.
     pub reason: String,
+}
+
+impl ClientError {
+    /// An error of `kind` with the message that belongs to it.
+    pub fn new(kind: ErrorKind, url: RedactedUrl, reason: impl Into<String>) -> Self {
+        let message = match kind {
+            ErrorKind::Status(_) => "HTTP Error",
+            ErrorKind::Timeout | ErrorKind::Connection => "No response from URL",
+            ErrorKind::Certificate => "Could not verify connection to URL",
+            ErrorKind::InvalidUrl => "URL not correct",
+            ErrorKind::TooLarge => "Response too large from URL",
+            ErrorKind::Redirect => "HTTP Error",
+        };
+        ClientError { kind, message, url, reason: reason.into() }
+    }
+
+    /// The status code, where the server sent one.
+    pub fn status(&self) -> Option<u16> {
+        match self.kind {
+            ErrorKind::Status(status) => Some(status),
+            _ => None,
+        }
+    }
 }

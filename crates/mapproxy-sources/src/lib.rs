@@ -1,1 +1,21 @@
-//! mapproxy-sources
+//! Who can be asked for maps: WMS and tile servers, pictures on disk, and a source for debugging.
+//!
+//! Each is a [`MapSource`](mapproxy_map::MapSource) made from plain options; [`SeedOnly`] wraps one that must not be
+//! asked while serving. Nothing here reads a configuration.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod debug;
+mod error;
+mod on_error;
+mod raster;
+mod seed_only;
+mod tile;
+mod wms;
+
+pub use debug::DebugSource;
+pub use error::SourceError;
+pub use on_error::{OnErrorRule, OnErrors};
+pub use raster::{RasterOptions, RasterSource};
+pub use seed_only::SeedOnly;
+pub use tile::{TileOptions, TileSource};
+pub use wms::{HttpMethod, TransparentColor, WmsOptions, WmsSource, WmsVersion};
