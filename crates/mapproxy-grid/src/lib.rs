@@ -8,7 +8,9 @@ mod bbox;
 pub mod coverage;
 mod extent;
 mod meta_grid;
+mod proj_db;
 mod resolution;
+mod rounding;
 mod srs;
 mod tile_grid;
 mod transform;
@@ -17,7 +19,10 @@ pub use bbox::{Bbox, Size};
 pub use coverage::{Coverage, CoverageError};
 pub use extent::MapExtent;
 pub use meta_grid::{MetaGrid, MetaTile, TilePlace};
+pub use proj_db::set_proj_data_dir;
 pub use resolution::{METERS_PER_DEGREE, PIXEL_SIZE_M, ResolutionRange};
 pub use srs::{Srs, SrsError, SupportedSrs};
-pub use tile_grid::{AffectedTiles, GridError, Level, Origin, Resolutions, TileCoord, TileGrid, TileGridBuilder};
+pub use tile_grid::{
+    AffectedTiles, GridError, Level, Origin, Resolutions, TileCoord, TileGrid, TileGridBuilder, TileRange,
+};
 pub use transform::TransformError;

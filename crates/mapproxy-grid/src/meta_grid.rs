@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{Bbox, Size, TileCoord, TileGrid};
+use crate::rounding::round_digits;
+use crate::tile_grid::TileRange;
+use crate::{AffectedTiles, Bbox, GridError, Size, TileCoord, TileGrid};
 
 /// Groups the tiles of a grid.
 #[derive(Clone, Debug)]
@@ -55,17 +57,129 @@ impl MetaGrid {
     }
     /// The meta tile that `tile` belongs to.
     pub fn meta_tile(&self, tile: TileCoord) -> MetaTile {
-        let _ = tile;
-        todo!()
+        let first = self.main_tile(tile);
+        let (columns, rows) = self.level_meta_size(tile.z);
+        self.meta_tile_of(Cells {
+            x0: i64::from(first.x),
+            x1: i64::from(first.x) + i64::from(columns) - 1,
+            y0: i64::from(first.y),
+            y1: i64::from(first.y) + i64::from(rows) - 1,
+            level: tile.z,
+        })
     }
-    /// The tile that names `tile`'s meta tile.
+
+    /// The corner tile that `tile`'s meta tile is counted from: column and row are the lowest.
+    ///
+    /// [`MetaTile::main`], which names locks, is the north-western one instead.
     pub fn main_tile(&self, tile: TileCoord) -> TileCoord {
-        let _ = tile;
-        todo!()
+        let (columns, rows) = self.level_meta_size(tile.z);
+        TileCoord::new(tile.x / columns * columns, tile.y / rows * rows, tile.z)
     }
+
     /// The smallest meta tile with all of `tiles` (of one level, not empty): for `minimize_meta_requests`.
+    ///
+    /// # Panics
+    ///
+    /// If `tiles` is empty.
     pub fn minimal_meta_tile(&self, tiles: &[TileCoord]) -> MetaTile {
-        let _ = tiles;
-        todo!()
+        let first = tiles.first().expect("a meta tile has tiles");
+        let (x, y) = (i64::from(first.x), i64::from(first.y));
+        let start = Cells { x0: x, x1: x, y0: y, y1: y, level: first.z };
+        self.meta_tile_of(tiles.iter().fold(start, |cells, tile| Cells {
+            x0: cells.x0.min(i64::from(tile.x)),
+            x1: cells.x1.max(i64::from(tile.x)),
+            y0: cells.y0.min(i64::from(tile.y)),
+            y1: cells.y1.max(i64::from(tile.y)),
+            level: cells.level,
+        }))
     }
+
+    /// The main tiles (see [`main_tile`](Self::main_tile)) of all meta tiles of `level` that meet `bbox` (in the grid's
+    /// SRS), row-wise from the north-west; `None` outside of the grid.
+    pub fn affected_level_tiles(&self, bbox: &Bbox, level: u8) -> Result<AffectedTiles, GridError> {
+        let (columns, rows) = self.level_meta_size(level);
+        self.grid.list(&self.grid.level_range(bbox, level)?.grouped(&self.grid, columns, rows))
+    }
+
+    /// Tiles in x and y of a meta tile on this level: no more than the level has.
+    pub fn level_meta_size(&self, level: u8) -> (u32, u32) {
+        let (columns, rows) = self.grid.level(level).map_or((u32::MAX, u32::MAX), |level| (level.columns, level.rows));
+        (self.meta_size.0.clamp(1, columns), self.meta_size.1.clamp(1, rows))
+    }
+
+    fn meta_tile_of(&self, cells: Cells) -> MetaTile {
+        let resolution = self.grid.resolution(cells.level);
+        let (bbox, buffers) = self.buffered(self.cells_bbox(&cells, resolution), resolution);
+        let tile_size = self.grid.tile_size();
+        let range = TileRange::of_cells(&self.grid, bbox, cells);
+        let columns = range.columns() as i64;
+        let tiles: Vec<TilePlace> = (0_i64..)
+            .zip(range.tiles())
+            .map(|(index, tile)| TilePlace {
+                tile,
+                x: index % columns * i64::from(tile_size.width) + buffers.left,
+                y: index / columns * i64::from(tile_size.height) + buffers.top,
+            })
+            .collect();
+        let main = tiles.iter().find_map(|place| place.tile);
+        MetaTile {
+            bbox,
+            size: Size::new(pixels(bbox.width(), resolution), pixels(bbox.height(), resolution)),
+            main: main.unwrap_or(TileCoord::new(0, 0, cells.level)),
+            tiles,
+        }
+    }
+
+    /// The box of all tiles, without buffer.
+    fn cells_bbox(&self, cells: &Cells, resolution: f64) -> Bbox {
+        let a = self.grid.cell_bbox(cells.x0, cells.y0, resolution);
+        let b = self.grid.cell_bbox(cells.x1, cells.y1, resolution);
+        a.union(&b)
+    }
+
+    /// The box with the buffer around, cut at the grid's edge, and the pixels of the buffer that are left: where the
+    /// tiles begin in the picture. Negative where the tiles themselves reach beyond the grid.
+    fn buffered(&self, bbox: Bbox, resolution: f64) -> (Bbox, Buffers) {
+        let buffer = i64::from(self.buffer);
+        if buffer == 0 {
+            return (bbox, Buffers { left: 0, top: 0 });
+        }
+        let (width, limit) = (buffer as f64 * resolution, self.grid.bbox());
+        let mut bbox = Bbox::new(bbox.min_x - width, bbox.min_y - width, bbox.max_x + width, bbox.max_y + width);
+        let mut buffers = Buffers { left: buffer, top: buffer };
+        let whole_pixels = |length: f64| round_digits(length / resolution, 5).trunc() as i64;
+        if limit.min_x > bbox.min_x {
+            buffers.left -= whole_pixels(limit.min_x - bbox.min_x);
+            bbox.min_x = limit.min_x;
+        }
+        if limit.max_y < bbox.max_y {
+            buffers.top -= whole_pixels(bbox.max_y - limit.max_y);
+            bbox.max_y = limit.max_y;
+        }
+        bbox.min_y = bbox.min_y.max(limit.min_y);
+        bbox.max_x = bbox.max_x.min(limit.max_x);
+        (bbox, buffers)
+    }
+}
+
+/// A rectangle of cells, the last ones included; it may reach beyond the grid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cells {
+    pub(crate) x0: i64,
+    pub(crate) x1: i64,
+    pub(crate) y0: i64,
+    pub(crate) y1: i64,
+    pub(crate) level: u8,
+}
+
+/// Pixels between the edge of the picture and its first tile.
+struct Buffers {
+    left: i64,
+    top: i64,
+}
+
+/// How many pixels a length takes; at least one.
+fn pixels(length: f64, resolution: f64) -> u32 {
+    // A float becomes the nearest number that fits.
+    ((length / resolution).round_ties_even() as u32).max(1)
 }

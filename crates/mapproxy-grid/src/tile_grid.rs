@@ -1,6 +1,15 @@
 //! Tile grids (tile matrix sets): levels, tile boxes, the tiles that a map needs.
+//!
+//! Boxes of tiles end up in requests to upstream servers, digit by digit: the order of the operations in
+//! [`TileGrid::tile_bbox`] and its helpers is MapProxy's and must stay.
 
-use crate::{Bbox, Size, Srs};
+mod build;
+
+pub use build::{Resolutions, TileGridBuilder};
+
+use crate::meta_grid::Cells;
+use crate::rounding::round_digits;
+use crate::{Bbox, Size, Srs, TransformError};
 
 /// Which corner tile 0/0 lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -50,51 +59,12 @@ pub struct TileGrid {
     origin: Origin,
     tile_size: Size,
     levels: Vec<Level>,
+    /// Levels after the last one that were left out.
+    dropped_levels: usize,
     stretch_factor: f64,
     max_shrink_factor: f64,
+    /// The largest first.
     threshold_res: Vec<f64>,
-}
-
-/// How the levels of a grid are said.
-#[derive(Clone, Debug, Default)]
-pub struct Resolutions {
-    /// All resolutions, in any order (`res`).
-    pub list: Option<Vec<f64>>,
-    /// Factor between levels (`res_factor`); `None` is 2.
-    pub factor: Option<f64>,
-    /// The coarsest resolution (`min_res`).
-    pub min_res: Option<f64>,
-    /// The finest resolution (`max_res`).
-    pub max_res: Option<f64>,
-    /// Number of levels (`num_levels`).
-    pub num_levels: Option<u32>,
-    /// Resolutions of the grid to align with (`align_resolutions_with`).
-    pub align_with: Option<Vec<f64>>,
-}
-
-/// Collects the parts of a [`TileGrid`]; see [`TileGrid::builder`].
-#[derive(Clone, Debug)]
-pub struct TileGridBuilder {
-    /// Name, as it appears in WMTS and paths.
-    pub name: String,
-    /// The SRS.
-    pub srs: Srs,
-    /// The box in `bbox_srs`; `None` takes the world for geographic WGS 84 and web mercator.
-    pub bbox: Option<Bbox>,
-    /// SRS of `bbox` where it is not the grid's.
-    pub bbox_srs: Option<Srs>,
-    /// Origin of tile 0/0.
-    pub origin: Origin,
-    /// Pixels of a tile.
-    pub tile_size: Size,
-    /// The levels.
-    pub resolutions: Resolutions,
-    /// How much a tile may be enlarged before the next level is used.
-    pub stretch_factor: f64,
-    /// How far beyond the coarsest level's resolution maps may still be drawn.
-    pub max_shrink_factor: f64,
-    /// Resolutions at which levels switch, in any order.
-    pub threshold_res: Vec<f64>,
 }
 
 /// A grid that cannot be, or a map that a grid cannot give.
@@ -109,9 +79,28 @@ pub enum GridError {
         /// What is wrong.
         reason: String,
     },
-    /// The box has no area or lies outside.
+    /// The box has no area, or less than a tenth of a pixel.
     #[error("Invalid BBOX")]
     InvalidBbox,
+    /// The grid has no such level.
+    #[error("grid {grid} has no level {level}")]
+    NoLevel {
+        /// Name of the grid.
+        grid: String,
+        /// The level.
+        level: u8,
+    },
+    /// More tiles than one list may hold.
+    #[error("the map needs {columns} x {rows} tiles, at most {max} can be listed", max = TileRange::MAX_TILES)]
+    TooManyTiles {
+        /// Tiles in x.
+        columns: u64,
+        /// Tiles in y.
+        rows: u64,
+    },
+    /// The box has no image in the grid's SRS.
+    #[error(transparent)]
+    Transform(#[from] TransformError),
 }
 
 /// The tiles needed for a map.
@@ -127,13 +116,6 @@ pub struct AffectedTiles {
     pub level: u8,
     /// Row-wise from the north-west; `None` outside of the grid.
     pub tiles: Vec<Option<TileCoord>>,
-}
-
-impl TileGridBuilder {
-    /// Checks the parts and computes levels.
-    pub fn build(self) -> Result<TileGrid, GridError> {
-        todo!()
-    }
 }
 
 impl TileGrid {
@@ -185,40 +167,280 @@ impl TileGrid {
     pub fn contains_tile(&self, tile: TileCoord) -> bool {
         self.level(tile.z).is_some_and(|l| tile.x < l.columns && tile.y < l.rows)
     }
-    /// The box of a tile, rounded as MapProxy does (12 digits).
-    pub fn tile_bbox(&self, tile: TileCoord) -> Bbox {
-        let _ = tile;
-        todo!()
+    /// How many of the finest levels asked for were left out, because their columns or rows do not fit 32 bits. No map
+    /// needs them, but whoever wrote the configuration may be told.
+    pub fn dropped_levels(&self) -> usize {
+        self.dropped_levels
     }
-    /// The tile counted from the other origin (rows - 1 - y).
+    /// The box of a tile, rounded as MapProxy does (12 digits).
+    ///
+    /// A level beyond the last one has the last one's resolution.
+    pub fn tile_bbox(&self, tile: TileCoord) -> Bbox {
+        self.cell_bbox(i64::from(tile.x), i64::from(tile.y), self.resolution(tile.z))
+    }
+    /// The tile counted from the other origin (rows - 1 - y); a tile outside of the grid stays as it is.
     pub fn flip(&self, tile: TileCoord) -> TileCoord {
-        let rows = self.levels[usize::from(tile.z)].rows;
-        TileCoord { y: rows - 1 - tile.y, ..tile }
+        let flipped = self.level(tile.z).and_then(|level| (level.rows - 1).checked_sub(tile.y));
+        TileCoord { y: flipped.unwrap_or(tile.y), ..tile }
     }
     /// Tiles may be addressed from `origin`: it is the grid's own, or all levels cover the bbox in whole rows.
     pub fn supports_origin(&self, origin: Origin) -> bool {
-        let _ = origin;
-        todo!()
+        if origin == self.origin {
+            return true;
+        }
+        let tolerance = self.bbox.min_y.abs().max(self.bbox.max_y.abs()) / 1e12;
+        let (top, bottom) = (self.bbox.max_y, self.bbox.min_y);
+        self.levels.iter().all(|level| {
+            let last = self.cell_bbox(0, i64::from(level.rows) - 1, level.resolution);
+            match self.origin {
+                Origin::LowerLeft => (last.max_y - top).abs() <= tolerance,
+                Origin::UpperLeft => (last.min_y - bottom).abs() <= tolerance,
+            }
+        })
     }
+
     /// The level whose tiles draw a map of `resolution` (SRS units per pixel) best.
+    ///
+    /// The first level that need not be stretched by more than the stretch factor; a finer one is better as long as it
+    /// is not finer than the map. Thresholds go first.
     pub fn closest_level(&self, resolution: f64) -> u8 {
-        let _ = resolution;
-        todo!()
+        let coarsest = self.levels[0].resolution;
+        let mut thresholds = self.threshold_res.iter().copied().skip_while(|&t| t > coarsest).peekable();
+        let mut before = coarsest;
+        let mut candidate = None;
+        for (index, level) in (0..=u8::MAX).zip(&self.levels) {
+            let here = level.resolution;
+            if let Some(&threshold) = thresholds.peek()
+                && before > threshold
+                && threshold >= here
+            {
+                if resolution > threshold {
+                    return index - 1;
+                } else if resolution >= here {
+                    return index;
+                }
+                thresholds.next();
+            }
+            if let Some(candidate) = candidate
+                && here < resolution
+            {
+                return candidate;
+            }
+            if here <= resolution * self.stretch_factor {
+                candidate = Some(index);
+            }
+            before = here;
+        }
+        self.last_level()
     }
+
     /// The tiles for a map of `bbox` (in `srs`) with `size` pixels, and the box in the grid's SRS: on the level whose
     /// resolution fits best. `Ok(None)`: coarser than `max_shrink_factor` allows, or beside the grid.
     pub fn affected_tiles(&self, bbox: &Bbox, size: Size, srs: &Srs) -> Result<Option<AffectedTiles>, GridError> {
-        let _ = (bbox, size, srs);
-        todo!()
+        self.affected_range(bbox, size, srs)?.map(|range| self.list(&range)).transpose()
     }
+
+    /// Like [`affected_tiles`](Self::affected_tiles), without the list: for checking the number of tiles first.
+    pub fn affected_range(&self, bbox: &Bbox, size: Size, srs: &Srs) -> Result<Option<TileRange>, GridError> {
+        let Some((bbox, level)) = self.affected_bbox_and_level(bbox, size, srs)? else { return Ok(None) };
+        self.level_range(&bbox, level).map(Some)
+    }
+
+    /// The map's box in the grid's SRS, and the level whose resolution fits best; `None` as for
+    /// [`affected_tiles`](Self::affected_tiles).
+    pub fn affected_bbox_and_level(&self, bbox: &Bbox, size: Size, srs: &Srs) -> Result<Option<(Bbox, u8)>, GridError> {
+        if size.width == 0 || size.height == 0 || bbox.to_array().iter().any(|v| !v.is_finite()) {
+            return Err(GridError::InvalidBbox);
+        }
+        let bbox = srs.transform_bbox(&self.srs, bbox)?;
+        if !self.bbox.intersects(&bbox) {
+            return Ok(None);
+        }
+        let (x_res, y_res) = bbox.resolution(size);
+        let resolution = x_res.min(y_res);
+        if resolution > self.levels[0].resolution * self.max_shrink_factor {
+            return Ok(None);
+        }
+        Ok(Some((bbox, self.closest_level(resolution))))
+    }
+
     /// The tiles of `level` that meet `bbox` (in the grid's SRS).
     pub fn affected_level_tiles(&self, bbox: &Bbox, level: u8) -> Result<AffectedTiles, GridError> {
-        let _ = (bbox, level);
-        todo!()
+        self.list(&self.level_range(bbox, level)?)
     }
+
+    /// Like [`affected_level_tiles`](Self::affected_level_tiles), without the list.
+    ///
+    /// A tenth of a pixel on each side does not count.
+    pub fn level_range(&self, bbox: &Bbox, level: u8) -> Result<TileRange, GridError> {
+        let Some(Level { resolution, columns, rows }) = self.level(level) else {
+            return Err(GridError::NoLevel { grid: self.name.clone(), level });
+        };
+        if bbox.to_array().iter().any(|v| !v.is_finite()) {
+            return Err(GridError::InvalidBbox);
+        }
+        let margin = resolution / 10.0;
+        let (x0, y0) = self.cell_at(bbox.min_x + margin, bbox.min_y + margin, *resolution);
+        let (x1, y1) = self.cell_at(bbox.max_x - margin, bbox.max_y - margin, *resolution);
+        let (bottom, top) = (y0, y1);
+        let (y0, y1) = (bottom.min(top), bottom.max(top));
+        let is_upright = match self.origin {
+            Origin::LowerLeft => bottom <= top,
+            Origin::UpperLeft => top <= bottom,
+        };
+        if x0 > x1 || !is_upright {
+            return Err(GridError::InvalidBbox);
+        }
+        let south_west = self.cell_bbox(x0, bottom, *resolution);
+        let north_east = self.cell_bbox(x1, top, *resolution);
+        let bbox = Bbox::new(south_west.min_x, south_west.min_y, north_east.max_x, north_east.max_y);
+        Ok(TileRange { bbox, level, x0, x1, y0, y1, step: (1, 1), size: (*columns, *rows), origin: self.origin })
+    }
+
     /// Each tile of this grid is also a tile of `other` (same SRS, tile size, resolutions, aligned boxes).
     pub fn is_subset_of(&self, other: &TileGrid) -> bool {
-        let _ = other;
-        todo!()
+        if self.srs != other.srs || self.tile_size != other.tile_size {
+            return false;
+        }
+        (0..=self.last_level()).zip(&self.levels).all(|(level, own)| {
+            let Some(twin) = other.levels.iter().position(|theirs| theirs.resolution == own.resolution) else {
+                return false;
+            };
+            let twin = u8::try_from(twin).expect("a grid has at most 256 levels");
+            let (Ok(own), Ok(theirs)) = (self.level_range(&self.bbox, level), other.level_range(&self.bbox, twin))
+            else {
+                return false;
+            };
+            let (x, y) = (own.bbox.width() / 1e6, own.bbox.height() / 1e6);
+            own.columns() == theirs.columns()
+                && own.rows() == theirs.rows()
+                && own.bbox.almost_equals(&theirs.bbox, x, y)
+        })
+    }
+
+    fn last_level(&self) -> u8 {
+        u8::try_from(self.levels.len() - 1).expect("a grid has at most 256 levels")
+    }
+
+    /// Of the level, or of the last one.
+    pub(crate) fn resolution(&self, level: u8) -> f64 {
+        self.levels[usize::from(level.min(self.last_level()))].resolution
+    }
+
+    /// The box of the cell in column `x` and row `y`, which need not be in the grid.
+    pub(crate) fn cell_bbox(&self, x: i64, y: i64, resolution: f64) -> Bbox {
+        let (width, height) = (f64::from(self.tile_size.width), f64::from(self.tile_size.height));
+        let along = |n: i64, pixels: f64| round_digits(n as f64 * resolution * pixels, 12);
+        let min_x = self.bbox.min_x + along(x, width);
+        let max_x = min_x + round_digits(resolution * width, 12);
+        let tile_height = round_digits(resolution * height, 12);
+        let (min_y, max_y) = match self.origin {
+            Origin::LowerLeft => {
+                let min_y = self.bbox.min_y + along(y, height);
+                (min_y, min_y + tile_height)
+            }
+            Origin::UpperLeft => {
+                let max_y = self.bbox.max_y - along(y, height);
+                (max_y - tile_height, max_y)
+            }
+        };
+        Bbox::new(min_x, min_y, max_x, max_y)
+    }
+
+    /// Column and row of the cell with the point, inside of the grid or not.
+    fn cell_at(&self, x: f64, y: f64, resolution: f64) -> (i64, i64) {
+        let x = x - self.bbox.min_x;
+        let y = match self.origin {
+            Origin::LowerLeft => y - self.bbox.min_y,
+            Origin::UpperLeft => self.bbox.max_y - y,
+        };
+        let width = resolution * f64::from(self.tile_size.width);
+        let height = resolution * f64::from(self.tile_size.height);
+        // Far beyond any grid; keeps sums of cells within bounds.
+        const FAR: f64 = (1_i64 << 53) as f64;
+        let cell = |n: f64| n.floor().clamp(-FAR, FAR) as i64;
+        (cell(x / width), cell(y / height))
+    }
+
+    pub(crate) fn list(&self, range: &TileRange) -> Result<AffectedTiles, GridError> {
+        let (columns, rows) = (range.columns(), range.rows());
+        let too_many = || GridError::TooManyTiles { columns, rows };
+        if columns.saturating_mul(rows) > TileRange::MAX_TILES {
+            return Err(too_many());
+        }
+        Ok(AffectedTiles {
+            bbox: range.bbox,
+            columns: u32::try_from(columns).map_err(|_| too_many())?,
+            rows: u32::try_from(rows).map_err(|_| too_many())?,
+            level: range.level,
+            tiles: range.tiles().collect(),
+        })
+    }
+}
+
+/// A rectangle of cells on one level; it may reach beyond the grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TileRange {
+    /// The box of all cells together, in the grid's SRS.
+    pub bbox: Bbox,
+    /// The level.
+    pub level: u8,
+    x0: i64,
+    x1: i64,
+    y0: i64,
+    y1: i64,
+    /// From one column or row to the next.
+    step: (i64, i64),
+    /// Columns and rows of the level.
+    size: (u32, u32),
+    origin: Origin,
+}
+
+impl TileRange {
+    pub(crate) fn of_cells(grid: &TileGrid, bbox: Bbox, cells: Cells) -> TileRange {
+        let Cells { x0, x1, y0, y1, level } = cells;
+        let size = grid.level(level).map_or((0, 0), |level| (level.columns, level.rows));
+        TileRange { bbox, level, x0, x1, y0, y1, step: (1, 1), size, origin: grid.origin }
+    }
+
+    /// The first cells of groups of `columns` by `rows`, and the box of all groups together.
+    pub(crate) fn grouped(&self, grid: &TileGrid, columns: u32, rows: u32) -> TileRange {
+        let step = (i64::from(columns), i64::from(rows));
+        let first = |n: i64, step: i64| n.div_euclid(step) * step;
+        let (x0, x1) = (first(self.x0, step.0), first(self.x1, step.0));
+        let (y0, y1) = (first(self.y0, step.1), first(self.y1, step.1));
+        let resolution = grid.resolution(self.level);
+        let corner = grid.cell_bbox(x0, y0, resolution);
+        let bbox = corner.union(&grid.cell_bbox(x1 + step.0 - 1, y1 + step.1 - 1, resolution));
+        TileRange { bbox, x0, x1, y0, y1, step, ..self.clone() }
+    }
+
+    /// More tiles are never put into one list.
+    pub const MAX_TILES: u64 = 1 << 22;
+
+    /// Tiles in x.
+    pub fn columns(&self) -> u64 {
+        self.x1.abs_diff(self.x0) / self.step.0.unsigned_abs() + 1
+    }
+
+    /// Tiles in y.
+    pub fn rows(&self) -> u64 {
+        self.y1.abs_diff(self.y0) / self.step.1.unsigned_abs() + 1
+    }
+
+    /// Row-wise from the north-west, whatever the origin; `None` outside of the grid.
+    pub fn tiles(&self) -> impl Iterator<Item = Option<TileCoord>> {
+        let &TileRange { level, x0, y0, y1, step, size, origin, .. } = self;
+        let (columns, rows) = (self.columns() as i64, self.rows() as i64);
+        (0..rows).flat_map(move |row| {
+            let y = match origin {
+                Origin::LowerLeft => y1 - row * step.1,
+                Origin::UpperLeft => y0 + row * step.1,
+            };
+            (0..columns).map(move |column| {
+                let inside = |n: i64, limit: u32| u32::try_from(n).ok().filter(|n| *n < limit);
+                Some(TileCoord::new(inside(x0 + column * step.0, size.0)?, inside(y, size.1)?, level))
+            })
+        })
     }
 }

@@ -1,0 +1,108 @@
+//! What PROJ's database says about a code, and PROJ contexts that look for their files where they should.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use proj::{Proj, ProjBuilder};
+use serde_json::Value;
+
+/// What we want to know of an SRS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) geographic: bool,
+    pub(crate) north_first: bool,
+    pub(crate) meters_per_unit: f64,
+}
+
+static DATA_DIR: OnceLock<PathBuf> = OnceLock::new();
+
+/// Lets PROJ look for grids and definitions in `dir`, too (`globals.srs.proj_data_dir`).
+///
+/// To be called before the first SRS is looked up. The first call wins; `false` says that another directory was set
+/// before.
+pub fn set_proj_data_dir(dir: impl Into<PathBuf>) -> bool {
+    let dir = dir.into();
+    DATA_DIR.get_or_init(|| dir.clone()) == &dir
+}
+
+/// A transformation between two codes, x/y on both sides.
+pub(crate) fn transformation(from: &str, to: &str) -> Result<Proj, String> {
+    builder()?.proj_known_crs(from, to, None).map_err(|error| error.to_string())
+}
+
+/// Asks PROJ for the facts about a code in upper case.
+pub(crate) fn look_up(code: &str) -> Result<Facts, String> {
+    // PROJ also takes names, pipelines, files and WKT; only codes may reach it from outside.
+    let is_code_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '+');
+    let (authority, number) = code.split_once(':').unwrap_or_default();
+    if authority.is_empty() || number.is_empty() || code.len() > 100 || !code.chars().all(is_code_character) {
+        return Err("not of the form AUTHORITY:CODE".to_owned());
+    }
+    if authority == "EPSG" && !number.bytes().all(|c| c.is_ascii_digit()) {
+        return Err("EPSG codes are numbers".to_owned());
+    }
+    let definition = builder()?.proj(code).map_err(|error| error.to_string())?;
+    let json = definition.to_projjson(Some(false), None, None).map_err(|error| error.to_string())?;
+    let json: Value = serde_json::from_str(&json).map_err(|error| error.to_string())?;
+    facts(&json).ok_or_else(|| "not a horizontal coordinate reference system".to_owned())
+}
+
+/// A PROJ context that does not look for `proj.db` in the working directory.
+///
+/// PROJ does so only while no search path is set, so there is always one. It keeps those that PROJ has by itself.
+fn builder() -> Result<ProjBuilder, String> {
+    let mut builder = ProjBuilder::new();
+    match DATA_DIR.get() {
+        Some(dir) => builder.set_search_paths(dir),
+        None => {
+            let paths = builder.lib_info().map_err(|error| error.to_string())?.searchpath;
+            let first = paths.split(if cfg!(windows) { ';' } else { ':' }).next().unwrap_or_default();
+            builder.set_search_paths(first)
+        }
+    }
+    .map_err(|error| format!("PROJ's search path cannot be set: {error}"))?;
+    Ok(builder)
+}
+
+/// Reads PROJJSON (<https://proj.org/specifications/projjson.html>); `None` for what has no east and north.
+fn facts(json: &Value) -> Option<Facts> {
+    match json["type"].as_str()? {
+        "CompoundCRS" => facts(json["components"].get(0)?),
+        "BoundCRS" => facts(&json["source_crs"]),
+        kind @ ("GeographicCRS"
+        | "GeodeticCRS"
+        | "ProjectedCRS"
+        | "DerivedGeographicCRS"
+        | "DerivedGeodeticCRS"
+        | "DerivedProjectedCRS") => {
+            let system = &json["coordinate_system"];
+            let geographic = system["subtype"] == "ellipsoidal";
+            let first_axis = system["axis"].get(0)?["direction"].as_str()?;
+            if !geographic && !kind.contains("Projected") && system["subtype"] != "Cartesian" {
+                return None;
+            }
+            let meters_per_unit =
+                if geographic { semi_major_axis(json)? * 2.0 * std::f64::consts::PI / 360.0 } else { 1.0 };
+            Some(Facts { geographic, north_first: first_axis == "north", meters_per_unit })
+        }
+        _ => None,
+    }
+}
+
+/// In metres.
+fn semi_major_axis(json: &Value) -> Option<f64> {
+    let base = &json["base_crs"];
+    if base.is_object() {
+        return semi_major_axis(base);
+    }
+    let datum = if json["datum"].is_object() { &json["datum"] } else { &json["datum_ensemble"] };
+    let ellipsoid = &datum["ellipsoid"];
+    let length = |value: &Value| match value {
+        Value::Object(with_unit) => {
+            let factor = with_unit.get("unit").and_then(|unit| unit["conversion_factor"].as_f64()).unwrap_or(1.0);
+            Some(with_unit.get("value")?.as_f64()? * factor)
+        }
+        plain => plain.as_f64(),
+    };
+    length(&ellipsoid["semi_major_axis"]).or_else(|| length(&ellipsoid["radius"]))
+}
