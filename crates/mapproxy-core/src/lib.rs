@@ -17,10 +17,12 @@ mod layers;
 mod params;
 mod request;
 mod response;
-mod services;
+pub mod services;
 
 pub use app::{App, Application};
-pub use layers::{LayerMetadata, MapLayer, TileLayer, TileSet};
+pub use layers::{
+    Attribution, Identifier, KeywordList, LayerMetadata, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
+};
 pub use params::Params;
 pub use request::{Incoming, Request, Urls};
 pub use response::{Body, Response};

@@ -1,8 +1,14 @@
 //! The protocols.
 
 pub(crate) mod markup;
+mod metadata;
+mod ows;
+pub mod wms;
 
 use std::fmt;
+
+pub use metadata::{Contact, ServiceMetadata};
+pub use ows::Ows;
 
 use crate::{Incoming, Response};
 
