@@ -4,10 +4,15 @@
 //! [`Limited`] lets a server get only so many requests at once.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod auth;
+mod cookies;
 mod fan_out;
 mod limit;
+mod proxy;
+mod redirect;
 mod request;
 pub mod testkit;
+mod transport;
 mod ureq_client;
 mod url;
 

@@ -101,6 +101,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The server redirects in a circle, or to what is no URL.
     Redirect,
+    /// Our own machine: a lock file cannot be made, the request cannot be written.
+    Local,
 }
 
 /// A request that got no usable answer.
@@ -121,12 +123,12 @@ impl ClientError {
     /// An error of `kind` with the message that belongs to it.
     pub fn new(kind: ErrorKind, url: RedactedUrl, reason: impl Into<String>) -> Self {
         let message = match kind {
-            ErrorKind::Status(_) => "HTTP Error",
+            ErrorKind::Status(_) | ErrorKind::Redirect => "HTTP Error",
             ErrorKind::Timeout | ErrorKind::Connection => "No response from URL",
             ErrorKind::Certificate => "Could not verify connection to URL",
             ErrorKind::InvalidUrl => "URL not correct",
             ErrorKind::TooLarge => "Response too large from URL",
-            ErrorKind::Redirect => "HTTP Error",
+            ErrorKind::Local => "Internal HTTP error",
         };
         ClientError { kind, message, url, reason: reason.into() }
     }

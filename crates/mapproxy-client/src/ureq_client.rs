@@ -1,9 +1,22 @@
 //! The client that speaks to the network.
 
+use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::{ClientError, HttpClient, UpstreamRequest, UpstreamResponse};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::{Response, Uri};
+use ureq::Body;
+
+use crate::auth::{self, Challenge};
+use crate::cookies::CookieJar;
+use crate::proxy::Proxies;
+use crate::redirect::{self, Redirect};
+use crate::transport::{self, Connections, noting_connections};
+use crate::{ClientError, Credentials, ErrorKind, HttpClient, Method, RedactedUrl, UpstreamRequest, UpstreamResponse};
 
 /// How to speak to upstream servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,23 +80,284 @@ pub enum ClientSetupError {
 
 /// Makes clients that share connections, cookies and credentials where their options allow.
 #[derive(Debug, Default)]
-pub struct Clients {}
+pub struct Clients {
+    connections: Mutex<HashMap<ConnectionKey, Arc<Connections>>>,
+    jars: Mutex<HashMap<TlsKey, Arc<CookieJar>>>,
+    challenges: Arc<Challenges>,
+}
+
+type TlsKey = (bool, Option<PathBuf>);
+type ConnectionKey = (Duration, TlsKey);
+
+/// What servers asked, by origin and who was to answer.
+type Challenges = Mutex<HashMap<(String, Arc<Credentials>), Arc<Challenge>>>;
 
 impl Clients {
-    /// A client for `options`.
+    /// A client for `options`. Proxies are those of the environment at the time.
     pub fn client(&self, options: ClientOptions) -> Result<UreqClient, ClientSetupError> {
-        let _ = options;
-        todo!()
+        let tls_key: TlsKey = (options.insecure, options.ca_certs.clone().filter(|_| !options.insecure));
+        let mut headers = HeaderMap::with_capacity(options.headers.len());
+        for (name, value) in &options.headers {
+            let error = |reason: String| ClientSetupError::Header { name: name.clone(), reason };
+            let header = HeaderName::try_from(name.as_str()).map_err(|e| error(e.to_string()))?;
+            let value = HeaderValue::try_from(value.as_str()).map_err(|e| error(e.to_string()))?;
+            headers.append(header, value);
+        }
+        let mut all = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (options.timeout, tls_key.clone());
+        let connections = match all.get(&key) {
+            Some(connections) => Arc::clone(connections),
+            None => {
+                let proxies = Proxies::from_env(|name| std::env::var(name).ok())?;
+                let tls = transport::tls(options.insecure, options.ca_certs.as_deref())?;
+                let connections = Arc::new(Connections::new(options.timeout, tls, proxies)?);
+                all.insert(key, Arc::clone(&connections));
+                connections
+            }
+        };
+        let mut jars = self.jars.lock().unwrap_or_else(PoisonError::into_inner);
+        let cookies = options.manage_cookies.then(|| Arc::clone(jars.entry(tls_key).or_default()));
+        let challenges = Arc::clone(&self.challenges);
+        Ok(UreqClient { connections, cookies, challenges, headers, options })
     }
 }
 
 /// The client that speaks to the network: HTTP/1.1 with connections kept open.
+///
+/// Redirects are followed (up to [`redirect::LIMIT`]), Basic and Digest challenges answered with the request's
+/// credentials; a whole exchange may last ten time-outs, at least five minutes. Each request writes a line to the log
+/// target `mapproxy.source.request`: method, URL, status, KiB, milliseconds.
 #[derive(Debug)]
-pub struct UreqClient {}
+pub struct UreqClient {
+    connections: Arc<Connections>,
+    cookies: Option<Arc<CookieJar>>,
+    challenges: Arc<Challenges>,
+    headers: HeaderMap,
+    options: ClientOptions,
+}
 
 impl HttpClient for UreqClient {
     fn send(&self, request: &UpstreamRequest) -> Result<UpstreamResponse, ClientError> {
-        let _ = request;
-        todo!()
+        let started = Instant::now();
+        let answer = self.exchange(request);
+        if log::log_enabled!(target: "mapproxy.source.request", log::Level::Info) {
+            let status = match &answer {
+                Ok(response) => Some(response.status),
+                Err(error) => error.status(),
+            };
+            let status = status.map_or("-".to_owned(), |status| status.to_string());
+            let kib = answer.as_ref().map_or("-".to_owned(), |r| format!("{:.1}", r.body.len() as f64 / 1024.0));
+            let url = RedactedUrl::new(&request.url).as_str().replace(' ', "");
+            let ms = started.elapsed().as_millis();
+            log::info!(target: "mapproxy.source.request", "{} {url} {status} {kib} {ms}", request.method.as_str());
+        }
+        answer
     }
+}
+
+/// One request on its way through redirects.
+struct Hop<'a> {
+    method: Method,
+    uri: Uri,
+    body: Option<&'a [u8]>,
+    /// Still the server that was meant: credentials and headers may be sent.
+    at_origin: bool,
+}
+
+impl UreqClient {
+    fn exchange(&self, request: &UpstreamRequest) -> Result<UpstreamResponse, ClientError> {
+        let fail = |kind, reason: String| ClientError::new(kind, RedactedUrl::new(&request.url), reason);
+        let uri: Uri = request.url.parse().map_err(|e| fail(ErrorKind::InvalidUrl, format!("{e}")))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+            return Err(fail(ErrorKind::InvalidUrl, "http://host/… or https://host/… is needed".to_owned()));
+        }
+        let origin = origin(&uri);
+        let mut hop = Hop { method: request.method, uri, body: request.body.as_deref(), at_origin: true };
+        for _ in 0..=redirect::LIMIT {
+            let response = self.authenticated(&hop, request, &origin).map_err(|error| {
+                let (kind, reason) = classify(&error);
+                fail(kind, reason)
+            })?;
+            let status = response.status().as_u16();
+            match redirect::next(hop.method, &hop.uri, status, response.headers().get(LOCATION)) {
+                Redirect::No if (200..300).contains(&status) && status != 204 => {
+                    return self.read(response).map_err(|(kind, reason)| fail(kind, reason));
+                }
+                Redirect::No => {
+                    let reason = response.status().canonical_reason();
+                    drain(response);
+                    let reason = reason.map_or(status.to_string(), |reason| format!("{status} {reason}"));
+                    return Err(fail(ErrorKind::Status(status), reason));
+                }
+                Redirect::To(method, uri) => {
+                    drain(response);
+                    hop.at_origin = self::origin(&uri) == origin;
+                    hop.body = hop.body.filter(|_| method == Method::Post);
+                    hop.method = method;
+                    hop.uri = uri;
+                }
+                Redirect::Nowhere(reason) => return Err(fail(ErrorKind::Redirect, format!("{status}: {reason}"))),
+            }
+        }
+        Err(fail(
+            ErrorKind::Redirect,
+            format!("more than {} redirects, last to {}", redirect::LIMIT, RedactedUrl::new(&hop.uri.to_string())),
+        ))
+    }
+
+    /// Sends the request, and once more with the answer to a challenge.
+    fn authenticated(
+        &self,
+        hop: &Hop<'_>,
+        request: &UpstreamRequest,
+        origin: &str,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let Some(credentials) = request.credentials.as_ref().filter(|_| hop.at_origin) else {
+            return self.on_open_connection(hop, request, None);
+        };
+        let key = (origin.to_owned(), Arc::clone(credentials));
+        let target = hop.uri.path_and_query().map_or("/", |target| target.as_str());
+        let known = self.challenges.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let answer = known.as_ref().map(|challenge| challenge.answer(credentials, hop.method, target));
+        let response = self.on_open_connection(hop, request, answer.as_deref())?;
+        if response.status() != 401 {
+            return Ok(response);
+        }
+        let asked = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let Some(challenge) = Challenge::parse(asked) else { return Ok(response) };
+        if known.is_some_and(|known| known.is_same_as(&challenge)) {
+            return Ok(response);
+        }
+        drain(response);
+        let challenge = Arc::new(challenge);
+        let answer = challenge.answer(credentials, hop.method, target);
+        let response = self.on_open_connection(hop, request, Some(&answer))?;
+        if response.status() != 401 {
+            self.challenges.lock().unwrap_or_else(PoisonError::into_inner).insert(key, challenge);
+        }
+        Ok(response)
+    }
+
+    /// Sends the request; again on another connection if one kept open turns out to be closed.
+    fn on_open_connection(
+        &self,
+        hop: &Hop<'_>,
+        request: &UpstreamRequest,
+        authorization: Option<&str>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        const TRIES: usize = 4;
+        for _ in 1..TRIES {
+            match noting_connections(|| self.once(hop, request, authorization)) {
+                (Err(ureq::Error::Io(_)), false) => {}
+                (answer, _) => return answer,
+            }
+        }
+        self.once(hop, request, authorization)
+    }
+
+    fn once(
+        &self,
+        hop: &Hop<'_>,
+        request: &UpstreamRequest,
+        authorization: Option<&str>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let (agent, proxy_credentials) = self.connections.agent(&hop.uri);
+        let mut builder = http::Request::builder().method(hop.method.as_str()).uri(hop.uri.clone());
+        if let Some(headers) = builder.headers_mut() {
+            headers.clone_from(&self.headers);
+            for (name, value) in &request.headers {
+                headers.insert(
+                    HeaderName::try_from(name).map_err(http::Error::from)?,
+                    HeaderValue::try_from(value).map_err(http::Error::from)?,
+                );
+            }
+            if !hop.at_origin {
+                headers.remove(AUTHORIZATION);
+                headers.remove(COOKIE);
+            }
+            if hop.method == Method::Get {
+                headers.remove(CONTENT_TYPE);
+            }
+            let cookie = self.cookies.as_ref().and_then(|jar| jar.header(&hop.uri));
+            let secrets = [
+                (COOKIE, cookie),
+                (AUTHORIZATION, authorization.map(str::to_owned)),
+                (PROXY_AUTHORIZATION, proxy_credentials.map(auth::basic)),
+            ];
+            for (name, value) in secrets {
+                if let Some(value) = value {
+                    let mut value = HeaderValue::try_from(value).map_err(http::Error::from)?;
+                    value.set_sensitive(true);
+                    headers.insert(name, value);
+                }
+            }
+        }
+        let response = match hop.body {
+            Some(body) if hop.method == Method::Post => agent.run(builder.body(body)?),
+            _ => agent.run(builder.body(())?),
+        }?;
+        if let Some(jar) = &self.cookies {
+            jar.store(&hop.uri, response.headers().get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()));
+        }
+        Ok(response)
+    }
+
+    fn read(&self, response: Response<Body>) -> Result<UpstreamResponse, (ErrorKind, String)> {
+        let limit = self.options.max_body;
+        let (parts, body) = response.into_parts();
+        let announced = body.content_length();
+        let too_large = || (ErrorKind::TooLarge, format!("more than {limit} bytes"));
+        if announced.is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        // What a server announces is believed only so far.
+        let capacity = announced.unwrap_or(64 * 1024).min(16 * 1024 * 1024);
+        let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or(0));
+        body.into_reader().take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| {
+            let (kind, reason) = classify(&ureq::Error::from(error));
+            let of = announced.map_or(String::new(), |length| format!(" of {length}"));
+            (kind, format!("{reason} after {}{of} bytes of the answer", bytes.len()))
+        })?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large());
+        }
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Ok(UpstreamResponse {
+            status: parts.status.as_u16(),
+            content_type: parts.headers.get(CONTENT_TYPE).map(text),
+            headers: parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+            body: bytes.into(),
+        })
+    }
+}
+
+/// Reads what little is left, so that the connection can be used again; a longer rest closes it.
+fn drain(response: Response<Body>) {
+    let _ = std::io::copy(&mut response.into_body().into_reader().take(64 * 1024), &mut std::io::sink());
+}
+
+fn origin(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    format!("{scheme}://{}:{port}", uri.host().unwrap_or_default()).to_ascii_lowercase()
+}
+
+fn classify(error: &ureq::Error) -> (ErrorKind, String) {
+    use ureq::Error;
+    match error {
+        Error::Timeout(phase) => (ErrorKind::Timeout, format!("timed out ({phase})")),
+        Error::Io(error) if is_certificate(error.get_ref().and_then(|inner| inner.downcast_ref())) => {
+            (ErrorKind::Certificate, error.to_string())
+        }
+        Error::Io(error) => (ErrorKind::Connection, error.to_string()),
+        Error::Rustls(error) if is_certificate(Some(error)) => (ErrorKind::Certificate, error.to_string()),
+        Error::HostNotFound => (ErrorKind::Connection, "host not found".to_owned()),
+        Error::BadUri(_) => (ErrorKind::InvalidUrl, error.to_string()),
+        Error::Http(_) => (ErrorKind::Local, error.to_string()),
+        _ => (ErrorKind::Connection, error.to_string()),
+    }
+}
+
+fn is_certificate(error: Option<&rustls::Error>) -> bool {
+    matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// User and password of an upstream server, never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credentials {
     user: String,
     password: String,
@@ -23,6 +23,12 @@ impl Credentials {
         let Some((userinfo, host)) = authority.rsplit_once('@') else { return (url.to_owned(), None) };
         let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
         (format!("{scheme}://{host}{rest}"), Some(Arc::new(Credentials::new(user, password))))
+    }
+
+    /// As the environment's proxies write them.
+    pub(crate) fn percent_decoded(&self) -> Arc<Self> {
+        let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Arc::new(Credentials::new(decoded(&self.user), decoded(&self.password)))
     }
 
     pub(crate) fn user(&self) -> &str {
