@@ -5,9 +5,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bless;
+mod compare;
+mod e2e;
+mod licences;
+mod server;
+mod tidy;
+mod workspace;
 mod world;
-
-use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -21,17 +26,27 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Check the rules of the house that no compiler checks
+    Tidy,
+    /// Check the licences and origins of all dependencies against deny.toml
+    Licences,
+    /// Run the end-to-end tests on real servers and clients, which a script installs first (Debian packages, PyPI)
+    E2e(e2e::Arguments),
+    /// Rewrite the golden files of the tests
+    Bless(bless::Arguments),
+    /// Ask MapProxy 7.0.0 and this program the same questions and report differences
+    CompareWithMapproxy(compare::Arguments),
     /// Draw the world map of the built-in example from its coastline figures
     World(world::Arguments),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().chore {
+        Chore::Tidy => tidy::run(),
+        Chore::Licences => licences::run(),
+        Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Bless(arguments) => bless::run(&arguments),
+        Chore::CompareWithMapproxy(arguments) => compare::run(&arguments),
         Chore::World(arguments) => world::run(&arguments),
     }
-}
-
-/// The root of the repository, wherever the command was given.
-pub(crate) fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf()
 }

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let root = crate::repository();
+    let root = crate::workspace::root();
     if let Some(topojson) = &arguments.import {
         let text = fs::read_to_string(topojson).with_context(|| format!("cannot read {}", topojson.display()))?;
         let world = figures::import(&text).with_context(|| format!("cannot import {}", topojson.display()))?;
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_committed_picture_is_the_one_drawn_from_the_committed_figures() {
-        let root = crate::repository();
+        let root = crate::workspace::root();
         let expected = palette::quantise(&draw::world(&read_figures(&root).unwrap()));
         let committed = fs::read(root.join(PICTURE)).unwrap();
         assert!(committed.len() < 300_000, "the picture is part of the program: keep it small ({})", committed.len());
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn figures_survive_being_written_and_read() {
-        let world = read_figures(&crate::repository()).unwrap();
+        let world = read_figures(&crate::workspace::root()).unwrap();
         assert_eq!(World::from_text(&world.to_text()).unwrap(), world);
     }
 }

@@ -1,0 +1,129 @@
+"""Our server and MapProxy 7.0.0 on the same cache directory: each reads the other's tiles and heeds its locks."""
+
+import threading
+
+import pytest
+
+from harness.pictures import decode
+from harness.upstream import wait_for_requests
+
+CONFIG = """\
+services: {{wmts: {{}}, tms: {{}}, wms: {{srs: ['EPSG:3857', 'EPSG:4326']}}}}
+layers:
+  - {{name: plain, title: Plain, sources: [plain]}}
+caches:
+  plain:
+    grids: [GLOBAL_WEBMERCATOR]
+    sources: [upstream]
+    format: {format}
+    request_format: {request_format}
+    link_single_color_images: {link}
+    meta_size: [2, 2]
+    meta_buffer: 10
+    cache: {{type: file, directory_layout: {layout}}}
+sources:
+  upstream: {{type: wms, req: {{url: '{url}/wms', layers: any, transparent: {transparent}}}}}
+globals:
+  cache: {{base_dir: cache}}
+"""
+
+LAYOUTS = ["tc", "mp", "tms", "reverse_tms", "quadkey", "arcgis"]
+TILES = [(0, 0, 0), (1, 1, 0), (5, 17, 11), (12, 2148, 1433)]
+
+
+def config(upstream, layout="tc", format="image/png", request_format="image/png", link="false", transparent="false"):
+    return CONFIG.format(
+        url=upstream.url, layout=layout, format=format, request_format=request_format, link=link,
+        transparent=transparent,
+    )
+
+
+def path(tile, extension="png"):
+    return "/wmts/plain/GLOBAL_WEBMERCATOR/%d/%d/%d.%s" % (*tile, extension)
+
+
+def files(folder):
+    """Relative paths of all tiles in the cache."""
+    cache = folder / "cache"
+    return sorted(
+        str(file.relative_to(cache)) for file in cache.rglob("*") if file.is_file() and file.suffix != ".lck"
+    )
+
+
+def assert_the_second_serves_what_the_first_stored(first, second, upstream, folder, extension="png"):
+    stored = {tile: first.get(path(tile, extension)) for tile in TILES}
+    assert all(answer.status == 200 for answer in stored.values()), stored
+    written, asked = files(folder), len(upstream.requests)
+    assert written and asked
+    for tile, answer in stored.items():
+        again = second.get(path(tile, extension))
+        assert again.status == 200 and again.body == answer.body, f"another tile at {tile}: {again}"
+        assert again.content_type == answer.content_type
+    assert len(upstream.requests) == asked, "the second server asked the upstream for tiles that were there"
+    assert files(folder) == written, "the second server stored tiles again, elsewhere"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_original_reads_what_we_store(serve, serve_original, upstream, folder, layout):
+    ours = serve(config(upstream, layout))
+    theirs = serve_original()
+    assert_the_second_serves_what_the_first_stored(ours, theirs, upstream, folder)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_we_read_what_the_original_stores(serve, serve_original, upstream, folder, layout):
+    theirs = serve_original(config(upstream, layout))
+    ours = serve()
+    assert_the_second_serves_what_the_first_stored(theirs, ours, upstream, folder)
+
+
+@pytest.mark.parametrize("first_is_ours", [True, False], ids=["ours-first", "original-first"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"format": "image/jpeg", "request_format": "image/jpeg"},
+        {"format": "mixed", "transparent": "true"},
+        {"link": "symlink"},
+        {"link": "hardlink"},
+    ],
+    ids=["jpeg", "mixed", "symlinked-colours", "hardlinked-colours"],
+)
+def test_formats_and_links_are_shared_both_ways(serve, serve_original, upstream, folder, options, first_is_ours):
+    text = config(upstream, **options)
+    starters = [serve, serve_original] if first_is_ours else [serve_original, serve]
+    first, second = starters[0](text), starters[1]()
+    extension = "jpeg" if options.get("format") == "image/jpeg" else "png"
+    assert_the_second_serves_what_the_first_stored(first, second, upstream, folder, extension)
+    if "link" in options:
+        assert any("single_color_tiles" in name for name in files(folder)), files(folder)
+
+
+def test_both_draw_the_same_map_from_the_same_tiles(serve, serve_original, upstream):
+    theirs = serve_original(config(upstream))
+    ours = serve()
+    question = ("plain", "EPSG:3857", (1e6, 6e6, 2e6, 7e6), (300, 300))
+    first = decode(theirs.get_map(*question).body)
+    asked = len(upstream.requests)
+    second = decode(ours.get_map(*question).body)
+    assert len(upstream.requests) == asked
+    assert first.size == second.size == (300, 300)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_one_waits_for_the_lock_of_the_other(serve, serve_original, upstream, attempt):
+    upstream.delay = 2.0
+    servers = [serve(config(upstream)), serve_original()]
+    if attempt % 2:
+        servers.reverse()
+    tile, answers = (9, 268 + 4 * attempt, 179), []
+    threads = []
+    for number, server in enumerate(servers):
+        thread = threading.Thread(target=lambda server=server: answers.append(server.get(path(tile))))
+        thread.start()
+        threads.append(thread)
+        if number == 0:
+            wait_for_requests(upstream, 1)
+    for thread in threads:
+        thread.join()
+    assert len(upstream.requests) == 1, upstream.requests
+    assert [answer.status for answer in answers] == [200, 200] and answers[0].body == answers[1].body
