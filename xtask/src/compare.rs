@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::http::Connection;
 use crate::server::Server;
 use crate::workspace;
 
@@ -98,25 +99,18 @@ fn copy_of(config: &std::path::Path, target: &std::path::Path) -> Result<PathBuf
 }
 
 fn ask(port: u16, question: &str) -> Result<Answer> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).proxy(None).build().into();
-    let mut response = agent
-        .get(format!("http://127.0.0.1:{port}{question}"))
-        .call()
+    let mut connection = Connection::open(port)?;
+    connection
+        .ask(&format!("GET {question} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"))
         .with_context(|| format!("no answer to {question}"))?;
     let local = format!("127.0.0.1:{port}");
-    let headers = HEADERS.iter().filter_map(|&name| {
-        let value = response.headers().get(name)?.to_str().ok()?;
-        Some((name.to_owned(), value.replace(&local, "HOST")))
-    });
-    let headers = headers.collect();
-    let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(1 << 28).read_to_vec()?;
-    let body = match String::from_utf8(body) {
+    let header = |&name: &&str| Some((name.to_owned(), connection.header(name)?.replace(&local, "HOST")));
+    let headers = HEADERS.iter().filter_map(header).collect();
+    let body = match std::str::from_utf8(connection.body()) {
         Ok(text) => text.replace(&local, "HOST").into_bytes(),
-        Err(error) => error.into_bytes(),
+        Err(_) => connection.body().to_vec(),
     };
-    Ok(Answer { status, headers, body })
+    Ok(Answer { status: connection.status(), headers, body })
 }
 
 fn differences(expected: &Answer, found: &Answer, least_psnr: f64) -> Vec<String> {

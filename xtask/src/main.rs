@@ -5,9 +5,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bench;
 mod bless;
 mod compare;
 mod e2e;
+mod http;
 mod licences;
 mod server;
 mod tidy;
@@ -32,6 +34,8 @@ enum Chore {
     Licences,
     /// Run the end-to-end tests on real servers and clients, which a script installs first (Debian packages, PyPI)
     E2e(e2e::Arguments),
+    /// Measure the served path under load, beside what the machine can do at all
+    Bench(bench::Arguments),
     /// Rewrite the golden files of the tests
     Bless(bless::Arguments),
     /// Ask MapProxy 7.0.0 and this program the same questions and report differences
@@ -45,6 +49,7 @@ fn main() -> Result<()> {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Bless(arguments) => bless::run(&arguments),
         Chore::CompareWithMapproxy(arguments) => compare::run(&arguments),
         Chore::World(arguments) => world::run(&arguments),
