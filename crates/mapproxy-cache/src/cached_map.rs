@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use mapproxy_image::MapImage;
+use mapproxy_grid::{Bbox, Size, TileCoord, TileGrid};
+use mapproxy_image::{ImageFormat, ImageOptions, MapImage, mask, merge, tiles, transform};
 use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
 
-use crate::TileManager;
+use crate::{Tile, TileManager};
 
 /// Draws any map from the tiles of one cache in one grid: joined, scaled, reprojected.
 #[derive(Debug)]
@@ -13,26 +14,122 @@ pub struct CachedMap {
     manager: Arc<TileManager>,
     profile: SourceProfile,
     max_tile_limit: Option<u64>,
+    /// Options of maps that don't fill what was asked for.
+    partial: Arc<ImageOptions>,
 }
 
 impl CachedMap {
     /// `profile.extent` limits what is asked; `max_tile_limit` is `None` for caches as sources of caches.
     pub fn new(manager: Arc<TileManager>, profile: SourceProfile, max_tile_limit: Option<u64>) -> Self {
-        CachedMap { manager, profile, max_tile_limit }
+        let mut partial = (**manager.image()).clone().with_transparent(true);
+        partial.mode = None;
+        if partial.format.as_ref().is_none_or(|format| !can_be_transparent(format)) {
+            partial.format = Some(ImageFormat::png());
+        }
+        CachedMap { manager, profile, max_tile_limit, partial: Arc::new(partial) }
     }
+
     /// The tiles behind.
     pub fn manager(&self) -> &Arc<TileManager> {
         &self.manager
     }
+
+    fn failed(&self, error: mapproxy_image::ImageError) -> MapError {
+        self.manager.image_failed(error)
+    }
+
+    /// The map, all of which lies inside of the extent.
+    fn draw(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        let grid = self.manager.grid();
+        if let Some(coord) = exact_tile(grid, query) {
+            self.check_limit(1)?;
+            let tile = self.manager.load_many(&[Some(coord)], &query.dimensions, query.purpose)?.pop();
+            return Ok(tile.and_then(|tile| self.image_of(tile)));
+        }
+        let Some(affected) = grid.affected_tiles(&query.bbox, query.size, &query.srs)? else { return Ok(None) };
+        self.check_limit(u64::from(affected.columns) * u64::from(affected.rows))?;
+        let loaded = self.manager.load_uncut(&affected.tiles, &query.dimensions, query.purpose)?;
+        let cacheable = loaded.iter().all(|tile| tile.cacheable);
+        let images: Vec<_> = loaded.into_iter().map(|tile| self.image_of(tile)).collect();
+        if images.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let options = self.manager.image();
+        let mut broken = |place: usize, error: &mapproxy_image::ImageError| {
+            if let Some(Some(coord)) = affected.tiles.get(place) {
+                self.manager.discard(*coord, &query.dimensions, error);
+            }
+        };
+        let joined = tiles::join(&images, affected.columns, affected.rows, grid.tile_size(), options, &mut broken);
+        drop(images);
+        let joined = MapImage::from_pixels(joined, Arc::clone(options));
+        let (from, to) = ((&affected.bbox, grid.srs()), (&query.bbox, query.size, &query.srs));
+        let map = transform::transform(&joined, from, to, options).map_err(|error| self.failed(error))?;
+        drop(joined);
+        let map = self.cut_at_coverage(map, query)?;
+        Ok(Some(map.with_cacheable(cacheable)))
+    }
+
+    fn image_of(&self, tile: Tile) -> Option<MapImage> {
+        let image = MapImage::from_encoded(tile.bytes?, Arc::clone(self.manager.image()));
+        Some(image.with_cacheable(tile.cacheable))
+    }
+
+    fn check_limit(&self, tiles: u64) -> Result<(), MapError> {
+        match self.max_tile_limit {
+            Some(limit) if tiles >= limit => Err(MapError::TooManyTiles { limit, tiles }),
+            _ => Ok(()),
+        }
+    }
+
+    fn cut_at_coverage(&self, map: MapImage, query: &MapQuery) -> Result<MapImage, MapError> {
+        match self.manager.clip() {
+            Some(coverage) if !coverage.contains(&query.bbox, &query.srs)? => {
+                let pixels = map.pixels().map_err(|error| self.failed(error))?;
+                drop(map);
+                mask::clip(Arc::unwrap_or_clone(pixels), &query.bbox, &query.srs, coverage)
+                    .map(|pixels| MapImage::from_pixels(pixels, Arc::clone(&self.partial)))
+                    .map_err(|error| self.failed(error))
+            }
+            _ => Ok(map),
+        }
+    }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl MapSource for CachedMap {
     fn profile(&self) -> &SourceProfile {
         &self.profile
     }
+
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
-        let _ = (query, self.max_tile_limit);
-        todo!()
+        if !self.profile.covers(query)? {
+            return Ok(None);
+        }
+        let Some(extent) = &self.profile.extent else { return self.draw(query) };
+        let extent = extent.bbox_in(&query.srs)?;
+        if extent.contains(&query.bbox) {
+            return self.draw(query);
+        }
+        let Some(inside) = extent.intersection(&query.bbox) else { return Ok(None) };
+        let Some(part) = PixelWindow::around(&inside, query) else { return Ok(None) };
+        if part.size == query.size {
+            return self.draw(query);
+        }
+        match self.draw(&query.sub(part.bbox, part.size))? {
+            Some(image) => merge::place(&image, part.x, part.y, query.size, &self.partial)
+                .map(|map| Some(map.with_cacheable(image.cacheable())))
+                .map_err(|error| self.failed(error)),
+            None => Ok(None),
+        }
+    }
+
+    fn is_opaque(&self, _query: &MapQuery) -> bool {
+        false
+    }
+
+    fn combine(&self, _above: &dyn MapSource, _query: &MapQuery) -> Option<Arc<dyn MapSource>> {
+        None
     }
 }
 
@@ -50,12 +147,95 @@ impl CachedTiles {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl MapSource for CachedTiles {
     fn profile(&self) -> &SourceProfile {
         &self.profile
     }
+
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
-        let _ = (query, &self.manager);
-        todo!()
+        if !self.profile.covers(query)? {
+            return Ok(None);
+        }
+        let grid = self.manager.grid();
+        let Some(coord) = exact_tile(grid, query) else {
+            return Err(MapError::Misaligned {
+                source_name: Arc::clone(&self.profile.name),
+                reason: format!(
+                    "{} in {} with {} pixels is no tile of the grid {}",
+                    query.bbox,
+                    query.srs,
+                    query.size,
+                    grid.name()
+                ),
+            });
+        };
+        let tile = self.manager.load_many(&[Some(coord)], &query.dimensions, query.purpose)?.pop();
+        Ok(tile.and_then(|tile| {
+            let image = MapImage::from_encoded(tile.bytes?, Arc::clone(self.manager.image()));
+            Some(image.with_cacheable(tile.cacheable))
+        }))
     }
+
+    fn is_opaque(&self, _query: &MapQuery) -> bool {
+        false
+    }
+
+    fn combine(&self, _above: &dyn MapSource, _query: &MapQuery) -> Option<Arc<dyn MapSource>> {
+        None
+    }
+}
+
+/// The tile that is exactly what `query` asks for, up to a tenth of a pixel. Tiles outside of the grid count: a cache
+/// may have fewer rows than a picture of it.
+fn exact_tile(grid: &TileGrid, query: &MapQuery) -> Option<TileCoord> {
+    if query.size != grid.tile_size() || query.srs != *grid.srs() {
+        return None;
+    }
+    let (x_res, y_res) = query.bbox.resolution(query.size);
+    let tolerance = 0.1 / f64::from(query.size.width.max(query.size.height).max(1));
+    let close = |res: f64, level: f64| (res - level).abs() < level * tolerance;
+    let fits = |level: f64| close(x_res, level) && close(y_res, level);
+    let level = grid.levels().iter().position(|level| fits(level.resolution))?;
+    let level = u8::try_from(level).ok()?;
+    let affected = grid.affected_level_tiles(&query.bbox, level).ok()?;
+    let [Some(coord)] = affected.tiles[..] else { return None };
+    grid.tile_bbox(coord).almost_equals(&query.bbox, x_res / 10.0, y_res / 10.0).then_some(coord)
+}
+
+/// Whole pixels of a map.
+struct PixelWindow {
+    x: i64,
+    y: i64,
+    size: Size,
+    bbox: Bbox,
+}
+
+impl PixelWindow {
+    /// The pixels of `query` that `inside` touches, and their box: the same pixels as in the whole map.
+    fn around(inside: &Bbox, query: &MapQuery) -> Option<PixelWindow> {
+        let (x_res, y_res) = query.bbox.resolution(query.size);
+        // A box that ends on the edge of a pixel but for rounding does not touch the next.
+        let (first, last) = (|pixels: f64| (pixels + 1e-6).floor(), |pixels: f64| (pixels - 1e-6).ceil());
+        let clamp = |pixels: f64, most: u32| (pixels.max(0.0) as u32).min(most);
+        let left = clamp(first((inside.min_x - query.bbox.min_x) / x_res), query.size.width);
+        let right = clamp(last((inside.max_x - query.bbox.min_x) / x_res), query.size.width);
+        let top = clamp(first((query.bbox.max_y - inside.max_y) / y_res), query.size.height);
+        let bottom = clamp(last((query.bbox.max_y - inside.min_y) / y_res), query.size.height);
+        if left >= right || top >= bottom {
+            return None;
+        }
+        let bbox = Bbox::new(
+            query.bbox.min_x + f64::from(left) * x_res,
+            query.bbox.max_y - f64::from(bottom) * y_res,
+            query.bbox.min_x + f64::from(right) * x_res,
+            query.bbox.max_y - f64::from(top) * y_res,
+        );
+        Some(PixelWindow { x: left.into(), y: top.into(), size: Size::new(right - left, bottom - top), bbox })
+    }
+}
+
+fn can_be_transparent(format: &ImageFormat) -> bool {
+    use mapproxy_image::Codec;
+    matches!(format.codec(), Some(Codec::Png | Codec::WebP))
 }

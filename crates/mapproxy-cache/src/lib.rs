@@ -5,10 +5,12 @@
 
 mod cached_map;
 mod creator;
+mod flight;
 mod fs;
 mod key;
 mod lock;
 mod manager;
+mod parallel;
 mod refresh;
 mod rescale;
 pub mod store;
@@ -17,7 +19,7 @@ mod tile;
 pub use cached_map::{CachedMap, CachedTiles};
 pub use fs::Permissions;
 pub use key::TileKey;
-pub use lock::TileLocker;
+pub use lock::{LockError, TileLock, TileLocker};
 pub use manager::{Creation, ManagerOptions, Rescaling, TileManager};
 pub use refresh::RefreshBefore;
 pub use tile::Tile;

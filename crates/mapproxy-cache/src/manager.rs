@@ -1,13 +1,20 @@
 //! The tiles of one cache in one grid: loaded where they are kept and fresh, created otherwise.
+//!
+//! A tile outside of the cache's coverage is empty. What the store has is served unless it is too old; the rest is
+//! created (`creator.rs`), what nobody could draw is taken from other levels (`rescale.rs`). A tile too old is still
+//! served when its sources fail.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use mapproxy_grid::{Coverage, TileCoord, TileGrid};
-use mapproxy_image::{ImageFormat, ImageOptions};
-use mapproxy_map::{Dimensions, MapError, MapSource, Purpose};
+use mapproxy_grid::{Coverage, MetaGrid, TileCoord, TileGrid};
+use mapproxy_image::{Codec, ImageFormat, ImageOptions, MapImage, mask};
+use mapproxy_map::{Access, Dimensions, MapError, MapSource, Purpose};
 
-use crate::store::TileStore;
-use crate::{RefreshBefore, Tile, TileLocker};
+use crate::creator::{Creator, Mode};
+use crate::refresh::is_expired;
+use crate::store::{StoreError, StoredTile, TileStore};
+use crate::{RefreshBefore, Tile, TileKey, TileLocker};
 
 /// How missing tiles are created.
 #[derive(Clone, Debug)]
@@ -65,37 +72,92 @@ pub struct ManagerOptions {
 /// The tiles of one cache in one grid.
 #[derive(Debug)]
 pub struct TileManager {
-    options: ManagerOptions,
+    pub(crate) options: ManagerOptions,
+    pub(crate) creator: Creator,
+}
+
+/// What the store has for a tile.
+enum Kept {
+    Fresh(Tile),
+    /// Too old, but better than nothing.
+    Stale(Tile),
+    Missing,
 }
 
 impl TileManager {
     /// Checks that the parts fit (`meta tiling configured but not supported by all sources`, …).
     pub fn new(options: ManagerOptions) -> Result<Self, String> {
-        Ok(TileManager { options })
+        let cache = &options.name;
+        if options.image.format.is_none() {
+            return Err(format!("cache {cache}: the format of the tiles is not said"));
+        }
+        let Creation { meta_size, meta_buffer, bulk_meta_tiles, .. } = options.creation;
+        if meta_size.0 == 0 || meta_size.1 == 0 {
+            return Err(format!("cache {cache}: meta_size must be at least 1 in both directions"));
+        }
+        let any_box = options.sources.iter().filter(|source| matches!(source.profile().access, Access::AnyBox)).count();
+        let meta = meta_size != (1, 1) || meta_buffer > 0;
+        let mode = if options.sources.is_empty() {
+            Mode::StoredOnly
+        } else if meta && any_box == options.sources.len() {
+            Mode::Meta(MetaGrid::new(Arc::clone(&options.grid), meta_size, meta_buffer))
+        } else if meta && any_box > 0 {
+            return Err(format!(
+                "cache {cache}: meta tiling configured but not supported by all sources; set meta_size to [1, 1] and \
+                 meta_buffer to 0, or cache the tile sources on their own"
+            ));
+        } else if bulk_meta_tiles && meta_size != (1, 1) {
+            Mode::Bulk(MetaGrid::new(Arc::clone(&options.grid), meta_size, 0))
+        } else {
+            Mode::Single
+        };
+        Ok(TileManager { creator: Creator::new(mode), options })
     }
+
     /// Name of the cache in the configuration.
     pub fn name(&self) -> &Arc<str> {
         &self.options.name
     }
+
     /// The grid.
     pub fn grid(&self) -> &Arc<TileGrid> {
         &self.options.grid
     }
+
     /// Options of the tiles.
     pub fn image(&self) -> &Arc<ImageOptions> {
         &self.options.image
     }
+
     /// The tile if it can be had at once: kept and fresh, or known to be empty. Never waits for a source or a lock:
     /// one open, one stat, one read at most, nothing decoded. `Ok(None)`: ask [`TileManager::load`].
     pub fn load_kept(&self, coord: TileCoord, dimensions: &Dimensions) -> Result<Option<Tile>, MapError> {
-        let _ = (coord, dimensions);
-        todo!()
+        if !self.has_something_at(coord)? {
+            return Ok(Some(Tile::EMPTY));
+        }
+        if self.is_cut(coord)? {
+            return Ok(None);
+        }
+        let stored = match self.store_for(dimensions) {
+            Some(store) => {
+                let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
+                store.load(&key).map_err(|error| self.store_failed(&error))?
+            }
+            None => None,
+        };
+        Ok(match self.judge(coord, stored, self.oldest()) {
+            Kept::Fresh(tile) => Some(tile),
+            Kept::Missing if self.is_stored_only() && self.options.rescaling.is_none() => Some(Tile::EMPTY),
+            Kept::Stale(_) | Kept::Missing => None,
+        })
     }
+
     /// One tile, created if need be.
     pub fn load(&self, coord: TileCoord, dimensions: &Dimensions) -> Result<Tile, MapError> {
-        let _ = (coord, dimensions);
-        todo!()
+        let tiles = self.load_many(&[Some(coord)], dimensions, Purpose::Serve)?;
+        Ok(tiles.into_iter().next().unwrap_or(Tile::EMPTY))
     }
+
     /// Several tiles of one level; places outside of the grid (`None`) are empty.
     pub fn load_many(
         &self,
@@ -103,7 +165,189 @@ impl TileManager {
         dimensions: &Dimensions,
         purpose: Purpose,
     ) -> Result<Vec<Tile>, MapError> {
-        let _ = (coords, dimensions, purpose);
-        todo!()
+        let mut tiles = self.load_uncut(coords, dimensions, purpose)?;
+        for (tile, coord) in tiles.iter_mut().zip(coords) {
+            if let Some(coord) = coord
+                && tile.bytes.is_some()
+                && self.is_cut(*coord)?
+            {
+                *tile = self.cut_at_coverage(tile, *coord, dimensions)?;
+            }
+        }
+        Ok(tiles)
+    }
+
+    /// As [`TileManager::load_many`], without cutting tiles at the edge of the cache's coverage.
+    pub(crate) fn load_uncut(
+        &self,
+        coords: &[Option<TileCoord>],
+        dimensions: &Dimensions,
+        purpose: Purpose,
+    ) -> Result<Vec<Tile>, MapError> {
+        let mut tiles = vec![Tile::EMPTY; coords.len()];
+        let mut places = Vec::with_capacity(coords.len());
+        let mut keys = Vec::with_capacity(coords.len());
+        for (place, coord) in coords.iter().enumerate() {
+            if let Some(coord) = *coord
+                && self.has_something_at(coord)?
+            {
+                places.push(place);
+                keys.push(TileKey { coord, dimensions: Arc::clone(dimensions) });
+            }
+        }
+        let oldest = self.oldest();
+        let kept = self.load_stored(&keys, oldest)?;
+
+        // (place in the answer, tile, what to serve should there be no newer one)
+        let mut wanted = Vec::new();
+        for ((place, key), kept) in places.into_iter().zip(keys).zip(kept) {
+            match kept {
+                Kept::Fresh(tile) => tiles[place] = tile,
+                Kept::Stale(tile) => wanted.push((place, key.coord, Some(tile))),
+                Kept::Missing => wanted.push((place, key.coord, None)),
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(tiles);
+        }
+
+        let (coords, stale): (Vec<_>, Vec<_>) = wanted.iter().map(|(_, coord, stale)| (*coord, stale.clone())).unzip();
+        let created = self.create(&coords, &stale, dimensions, purpose, oldest)?;
+        for ((place, coord, stale), created) in wanted.into_iter().zip(created) {
+            let tile = match (created.or(stale), self.options.rescaling) {
+                (Some(tile), _) => Some(tile),
+                (None, Some(rescaling)) => self.rescale(coord, dimensions, rescaling)?,
+                (None, None) => None,
+            };
+            tiles[place] = tile.unwrap_or(Tile::EMPTY);
+        }
+        Ok(tiles)
+    }
+
+    /// Which of the tiles are kept and fresh; `None` for the others.
+    pub(crate) fn load_fresh(
+        &self,
+        keys: &[TileKey],
+        oldest: Option<SystemTime>,
+    ) -> Result<Vec<Option<Tile>>, MapError> {
+        let kept = self.load_stored(keys, oldest)?;
+        Ok(kept
+            .into_iter()
+            .map(|kept| match kept {
+                Kept::Fresh(tile) => Some(tile),
+                Kept::Stale(_) | Kept::Missing => None,
+            })
+            .collect())
+    }
+
+    /// A tile as it is kept, whatever its age.
+    pub(crate) fn load_any(&self, key: &TileKey) -> Result<Option<Tile>, MapError> {
+        Ok(match self.load_stored(std::slice::from_ref(key), None)?.pop() {
+            Some(Kept::Fresh(tile) | Kept::Stale(tile)) => Some(tile),
+            Some(Kept::Missing) | None => None,
+        })
+    }
+
+    /// Forgets a tile that turned out to be no picture, so that it is created anew.
+    pub(crate) fn discard(&self, coord: TileCoord, dimensions: &Dimensions, reason: &dyn std::fmt::Display) {
+        let TileCoord { x, y, z } = coord;
+        log::warn!("cache {}: removed unreadable tile {z}/{x}/{y}: {reason}", self.options.name);
+        if let Some(store) = self.store_for(dimensions)
+            && let Err(error) = store.remove(&TileKey { coord, dimensions: Arc::clone(dimensions) })
+        {
+            log::error!("cache {}: {error}", self.options.name);
+        }
+    }
+
+    /// The store, where it can keep tiles of these dimensions apart.
+    pub(crate) fn store_for(&self, dimensions: &Dimensions) -> Option<&dyn TileStore> {
+        self.options.store.as_deref().filter(|store| dimensions.is_empty() || store.capabilities().dimensions)
+    }
+
+    pub(crate) fn store_failed(&self, error: &StoreError) -> MapError {
+        MapError::Store { cache: Arc::clone(&self.options.name), reason: error.to_string() }
+    }
+
+    /// There are only the tiles that are stored.
+    pub(crate) fn is_stored_only(&self) -> bool {
+        matches!(self.creator.mode, Mode::StoredOnly)
+    }
+
+    /// The cache's coverage cuts off part of the tile.
+    pub(crate) fn is_cut(&self, coord: TileCoord) -> Result<bool, MapError> {
+        match self.clip() {
+            Some(coverage) => {
+                let grid = &self.options.grid;
+                Ok(!coverage.contains(&grid.tile_bbox(coord), grid.srs())?)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// The coverage to cut tiles and maps at.
+    pub(crate) fn clip(&self) -> Option<&Coverage> {
+        self.options.coverage.as_ref().filter(|coverage| coverage.clip())
+    }
+
+    /// The tile is in the grid and meets the coverage.
+    fn has_something_at(&self, coord: TileCoord) -> Result<bool, MapError> {
+        let grid = &self.options.grid;
+        if !grid.contains_tile(coord) {
+            return Ok(false);
+        }
+        match &self.options.coverage {
+            Some(coverage) => Ok(coverage.intersects(&grid.tile_bbox(coord), grid.srs())?),
+            None => Ok(true),
+        }
+    }
+
+    /// Tiles stored at this moment or before are too old. Tiles that cannot be made anew are never too old.
+    fn oldest(&self) -> Option<SystemTime> {
+        if self.is_stored_only() { None } else { self.options.refresh_before.as_ref()?.moment() }
+    }
+
+    fn load_stored(&self, keys: &[TileKey], oldest: Option<SystemTime>) -> Result<Vec<Kept>, MapError> {
+        let store = keys.first().and_then(|key| self.store_for(&key.dimensions));
+        let Some(store) = store else { return Ok(keys.iter().map(|_| Kept::Missing).collect()) };
+        let stored = match keys {
+            [key] => vec![store.load(key).map_err(|error| self.store_failed(&error))?],
+            _ => store.load_many(keys).map_err(|error| self.store_failed(&error))?,
+        };
+        Ok(keys.iter().zip(stored).map(|(key, stored)| self.judge(key.coord, stored, oldest)).collect())
+    }
+
+    fn judge(&self, TileCoord { x, y, z }: TileCoord, stored: Option<StoredTile>, oldest: Option<SystemTime>) -> Kept {
+        let Some(StoredTile { bytes, meta }) = stored else { return Kept::Missing };
+        if Codec::sniff(&bytes).is_none() {
+            log::warn!(
+                "cache {}: what is stored as tile {z}/{x}/{y} is no picture ({} bytes), taken for missing",
+                self.options.name,
+                bytes.len()
+            );
+            return Kept::Missing;
+        }
+        let tile = Tile { bytes: Some(bytes), modified: meta.modified, cacheable: true };
+        if is_expired(meta.modified, oldest) { Kept::Stale(tile) } else { Kept::Fresh(tile) }
+    }
+
+    /// The tile with everything beyond the cache's coverage transparent, as PNG.
+    fn cut_at_coverage(&self, tile: &Tile, coord: TileCoord, dimensions: &Dimensions) -> Result<Tile, MapError> {
+        let (Some(bytes), Some(coverage)) = (&tile.bytes, self.clip()) else { return Ok(tile.clone()) };
+        let grid = &self.options.grid;
+        let image = MapImage::from_encoded(bytes.clone(), Arc::clone(&self.options.image));
+        let pixels = match image.pixels() {
+            Ok(pixels) => Arc::unwrap_or_clone(pixels),
+            Err(error) => {
+                self.discard(coord, dimensions, &error);
+                return Ok(Tile::EMPTY);
+            }
+        };
+        let mut options = (*self.options.image).clone().with_transparent(true);
+        options.format = Some(ImageFormat::png());
+        options.mode = None;
+        let encoded = mask::clip(pixels, &grid.tile_bbox(coord), grid.srs(), coverage)
+            .and_then(|pixels| MapImage::from_pixels(pixels, Arc::new(options.clone())).encode(&options))
+            .map_err(|error| MapError::Image { source_name: Arc::clone(&self.options.name), error })?;
+        Ok(Tile { bytes: Some(encoded.bytes), ..tile.clone() })
     }
 }

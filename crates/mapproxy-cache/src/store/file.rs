@@ -1,9 +1,18 @@
 //! Tiles as files.
+//!
+//! A tile is loaded with one open, one stat and one read, and written under a temporary name and renamed. A Python
+//! MapProxy may share the directory.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use super::layout::Layout;
-use super::{Capabilities, StoreError, StoredTile, TileData, TileStore};
+use super::{Capabilities, SingleColor, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use crate::fs::{explain, replace, write_atomic};
 use crate::{Permissions, TileKey};
 
 /// `link_single_color_images`.
@@ -33,31 +42,322 @@ pub struct FileStore {
     pub permissions: Permissions,
 }
 
+/// A file larger than this is no tile.
+const MAX_TILE_BYTES: u64 = 256 << 20;
+
+impl FileStore {
+    /// The file of a tile.
+    pub fn path(&self, key: &TileKey) -> Result<PathBuf, StoreError> {
+        self.layout.path(&self.directory, key, &self.extension).map_err(|error| StoreError {
+            action: "name a tile below",
+            what: self.directory.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Option<StoredTile>> {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let size = metadata.len();
+        if size == 0 || size > MAX_TILE_BYTES {
+            log::warn!("{}: {size} bytes are no tile, taken for missing", path.display());
+            return Ok(None);
+        }
+        let mut bytes = vec![0; size as usize];
+        match file.read_exact(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            result => result?,
+        }
+        let modified = match self.link_single_color {
+            // The file behind is as old as the first tile of its colour; the tile is as old as its link.
+            LinkSingleColor::Symlink => fs::symlink_metadata(path)?.modified()?,
+            _ => metadata.modified()?,
+        };
+        Ok(Some(StoredTile { bytes: Bytes::from(bytes), meta: TileMeta { modified: Some(modified), size } }))
+    }
+
+    /// Stores a tile of one colour as a link. `Ok(false)`: links are impossible here, or there are too many.
+    fn link(&self, path: &Path, tile: &TileData, color: SingleColor) -> io::Result<bool> {
+        let shared = self.directory.join("single_color_tiles").join(format!("{color}.{}", self.extension));
+        if !shared.exists() {
+            write_atomic(&shared, &tile.bytes, self.permissions)?;
+        }
+        let linked = match self.link_single_color {
+            LinkSingleColor::Off => return Ok(false),
+            LinkSingleColor::Symlink => {
+                let target = self.relative_from(path, &shared);
+                replace(path, self.permissions, |temporary| {
+                    Ok(temporary.make_in(crate::fs::parent(path), |name| symlink(&target, name))?.into_temp_path())
+                })
+            }
+            LinkSingleColor::Hardlink => replace_by_hard_link(path, &shared, self.permissions),
+        };
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Unsupported | io::ErrorKind::TooManyLinks | io::ErrorKind::CrossesDevices
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `shared` as seen from the directory of `path`; both lie below the store's directory.
+    fn relative_from(&self, path: &Path, shared: &Path) -> PathBuf {
+        let below = |file: &Path| file.strip_prefix(&self.directory).unwrap_or(file).to_owned();
+        let up = below(path).components().count().saturating_sub(1);
+        std::iter::repeat_n("..", up).collect::<PathBuf>().join(below(shared))
+    }
+}
+
+/// Renaming a hard link over another link of the same file does nothing (POSIX `rename`): the new name must go then.
+fn replace_by_hard_link(path: &Path, shared: &Path, permissions: Permissions) -> io::Result<()> {
+    let spare = std::cell::RefCell::default();
+    replace(path, permissions, |temporary| {
+        let name = temporary.make_in(crate::fs::parent(path), |name| fs::hard_link(shared, name))?.into_temp_path();
+        spare.replace(name.to_path_buf());
+        Ok(name)
+    })?;
+    ignore_missing(fs::remove_file(spare.into_inner()))
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |error| StoreError { action, what: path.display().to_string(), reason: explain(&error) }
+}
+
 #[deny(clippy::missing_trait_methods)]
 impl TileStore for FileStore {
     fn capabilities(&self) -> Capabilities {
-        todo!()
+        Capabilities {
+            timestamps: true,
+            dimensions: true,
+            single_color: self.link_single_color != LinkSingleColor::Off,
+        }
     }
+
     fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError> {
-        let _ = key;
-        todo!()
+        let path = self.path(key)?;
+        match self.read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result.map_err(failed("read", &path)),
+        }
     }
+
     fn store(&self, key: &TileKey, tile: &TileData) -> Result<(), StoreError> {
-        let _ = (key, tile);
-        todo!()
+        let path = self.path(key)?;
+        if self.link_single_color != LinkSingleColor::Off
+            && let Some(color) = tile.single_color
+            && self.link(&path, tile, color).map_err(failed("write", &path))?
+        {
+            return Ok(());
+        }
+        write_atomic(&path, &tile.bytes, self.permissions).map_err(failed("write", &path))
     }
+
     fn remove(&self, key: &TileKey) -> Result<(), StoreError> {
-        let _ = key;
-        todo!()
+        let path = self.path(key)?;
+        ignore_missing(fs::remove_file(&path)).map_err(failed("remove", &path))
     }
-    fn metadata(&self, key: &TileKey) -> Result<Option<super::TileMeta>, StoreError> {
-        let _ = key;
-        todo!()
+
+    fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
+        let path = self.path(key)?;
+        let read = || {
+            let metadata = fs::symlink_metadata(&path)?;
+            Ok(TileMeta { modified: Some(metadata.modified()?), size: metadata.len() })
+        };
+        match read() {
+            Ok(meta) => Ok(Some(meta)),
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
     }
+
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
         keys.iter().map(|key| self.load(key)).collect()
     }
+
     fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
         tiles.iter().try_for_each(|(key, tile)| self.store(key, tile))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::time::{Duration, SystemTime};
+
+    use mapproxy_grid::TileCoord;
+
+    use super::*;
+    use crate::store::conformance::store_suite;
+
+    fn store(layout: Layout, link: LinkSingleColor) -> (FileStore, tempfile::TempDir) {
+        let base = tempfile::tempdir().unwrap();
+        let store = FileStore {
+            directory: base.path().join("osm_EPSG3857"),
+            extension: "png".to_owned(),
+            layout,
+            link_single_color: link,
+            permissions: Permissions::default(),
+        };
+        (store, base)
+    }
+
+    fn key() -> TileKey {
+        TileKey::new(TileCoord::new(1, 2, 3))
+    }
+
+    fn red() -> TileData {
+        TileData { bytes: Bytes::from_static(b"red"), single_color: Some(SingleColor::Rgb([255, 1, 5])) }
+    }
+
+    fn files_below(directory: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                found.extend(files_below(&entry.path()));
+            } else {
+                found.push(entry.file_name().into_string().unwrap());
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn every_layout_is_a_store() {
+        for layout in [Layout::Tc, Layout::Mp, Layout::Tms, Layout::ReverseTms, Layout::Quadkey, Layout::Arcgis] {
+            store_suite(|| store(layout, LinkSingleColor::Off));
+        }
+    }
+
+    #[test]
+    fn links_make_no_difference_to_a_store() {
+        store_suite(|| store(Layout::Tc, LinkSingleColor::Symlink));
+        store_suite(|| store(Layout::Tms, LinkSingleColor::Hardlink));
+    }
+
+    #[test]
+    fn tiles_of_one_color_are_relative_symbolic_links() {
+        let (store, _base) = store(Layout::Tc, LinkSingleColor::Symlink);
+        store.store(&key(), &red()).unwrap();
+        let path = store.path(&key()).unwrap();
+        let target = fs::read_link(&path).unwrap();
+        assert_eq!(target, Path::new("../../../../../../single_color_tiles/ff0105.png"));
+        assert_eq!(store.load(&key()).unwrap().unwrap().bytes, "red");
+    }
+
+    #[test]
+    fn the_alpha_of_a_color_is_part_of_the_name() {
+        let (store, _base) = store(Layout::Quadkey, LinkSingleColor::Symlink);
+        let tile = TileData { single_color: Some(SingleColor::Rgba([255, 1, 5, 255])), ..red() };
+        store.store(&key(), &tile).unwrap();
+        let target = fs::read_link(store.path(&key()).unwrap()).unwrap();
+        assert_eq!(target, Path::new("single_color_tiles/ff0105ff.png"));
+    }
+
+    #[test]
+    fn hard_links_share_a_file_and_are_replaced_without_leftovers() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Hardlink);
+        store.store(&key(), &red()).unwrap();
+        store.store(&key(), &red()).unwrap();
+        let shared = fs::metadata(store.directory.join("single_color_tiles/ff0105.png")).unwrap();
+        assert_eq!(fs::metadata(store.path(&key()).unwrap()).unwrap().ino(), shared.ino());
+        assert_eq!(shared.nlink(), 2);
+        assert_eq!(files_below(&store.directory), ["2.png", "ff0105.png"]);
+    }
+
+    #[test]
+    fn a_new_tile_never_writes_through_the_link_it_replaces() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Symlink);
+        let other = TileKey::new(TileCoord::new(4, 4, 3));
+        store.store(&key(), &red()).unwrap();
+        store.store(&other, &red()).unwrap();
+        store.store(&key(), &TileData { bytes: Bytes::from_static(b"many"), single_color: None }).unwrap();
+        assert_eq!(store.load(&key()).unwrap().unwrap().bytes, "many");
+        assert_eq!(store.load(&other).unwrap().unwrap().bytes, "red");
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_a_missing_tile() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Symlink);
+        store.store(&key(), &red()).unwrap();
+        fs::remove_dir_all(store.directory.join("single_color_tiles")).unwrap();
+        assert!(store.load(&key()).unwrap().is_none());
+        store.store(&key(), &red()).unwrap();
+        assert_eq!(store.load(&key()).unwrap().unwrap().bytes, "red");
+    }
+
+    #[test]
+    fn a_linked_tile_is_as_old_as_its_link() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Symlink);
+        store.store(&key(), &red()).unwrap();
+        let shared = File::options().write(true).open(store.directory.join("single_color_tiles/ff0105.png")).unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(86400);
+        shared.set_modified(long_ago).unwrap();
+        let loaded = store.load(&key()).unwrap().unwrap().meta.modified.unwrap();
+        assert!(loaded > long_ago);
+        assert_eq!(store.metadata(&key()).unwrap().unwrap().modified, Some(loaded));
+    }
+
+    #[test]
+    fn an_empty_file_is_a_missing_tile() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Off);
+        write_atomic(&store.path(&key()).unwrap(), b"", Permissions::default()).unwrap();
+        assert!(store.load(&key()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_tile_is_an_error_that_names_it() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Off);
+        fs::create_dir_all(store.path(&key()).unwrap()).unwrap();
+        let message = store.load(&key()).unwrap_err().to_string();
+        assert!(message.contains("osm_EPSG3857/3/1/2.png"), "{message}");
+        assert!(store.store(&key(), &red()).is_err());
+        assert_eq!(fs::read_dir(store.directory.join("3/1")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_directory_is_an_error_that_names_it() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Off);
+        fs::create_dir_all(&store.directory).unwrap();
+        fs::write(store.directory.join("3"), b"").unwrap();
+        let message = store.store(&key(), &red()).unwrap_err().to_string();
+        assert!(message.starts_with("write ") && message.contains("3/1/2.png"), "{message}");
+        assert!(store.load(&key()).is_err());
+    }
+
+    #[test]
+    fn dimensions_that_lead_out_of_the_cache_are_errors() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Off);
+        let key = TileKey { dimensions: [("time".to_owned(), "../../x".to_owned())].into(), ..key() };
+        for result in [store.load(&key).map(drop), store.store(&key, &red()), store.remove(&key)] {
+            assert!(result.unwrap_err().to_string().contains("time"));
+        }
+    }
+
+    #[test]
+    fn links_and_their_targets_get_the_configured_modes() {
+        let (mut store, _base) = store(Layout::Tms, LinkSingleColor::Symlink);
+        store.permissions = Permissions { directory: Some(0o750), file: Some(0o640) };
+        store.store(&key(), &red()).unwrap();
+        let mode = |path: &str| fs::metadata(store.directory.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode("single_color_tiles"), mode("3"), mode("3/1")], [0o750; 3]);
+        assert_eq!(mode("single_color_tiles/ff0105.png"), 0o640);
     }
 }

@@ -1,4 +1,15 @@
 //! Names of tile files: MapProxy's six directory layouts.
+//!
+//! Columns, rows and levels are the grid's own, counted from its origin. Dimension values become directories above the
+//! tile's: `elevation-3000/time-2012-11-12T01:00:00Z/01/…`, sorted by name, `dim_…` last.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use mapproxy_grid::TileCoord;
+
+use crate::TileKey;
 
 /// A directory layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -12,8 +23,269 @@ pub enum Layout {
     Tms,
     /// Row first: `2/1/1.png`.
     ReverseTms,
-    /// One directory, named by quad key.
+    /// One directory, named by quad key; the only tile of level 0 is `.png`.
     Quadkey,
-    /// ArcGIS exploded: `L01/R00000002/C00000001.png`.
+    /// ArcGIS exploded: `L01/R00000002/C00000001.png`, hexadecimal.
     Arcgis,
+}
+
+/// A dimension value that cannot be a directory, such as one that leads out of the cache.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("dimension {name}={value:?} cannot be part of a path")]
+pub struct InvalidDimension {
+    /// Name of the dimension.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What a file's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParsedPath<'a> {
+    /// The tile.
+    pub coord: TileCoord,
+    /// Directories of the dimensions, without slashes around; empty for tiles without dimensions.
+    pub dimensions: &'a str,
+}
+
+impl Layout {
+    /// The layout called `name` in configurations.
+    pub fn from_name(name: &str) -> Option<Layout> {
+        Some(match name {
+            "tc" => Layout::Tc,
+            "mp" => Layout::Mp,
+            "tms" => Layout::Tms,
+            "reverse_tms" => Layout::ReverseTms,
+            "quadkey" => Layout::Quadkey,
+            "arcgis" => Layout::Arcgis,
+            _ => return None,
+        })
+    }
+
+    /// The file of a tile below `directory`.
+    pub fn path(self, directory: &Path, key: &TileKey, extension: &str) -> Result<PathBuf, InvalidDimension> {
+        let mut path = OsString::with_capacity(directory.as_os_str().len() + extension.len() + 40);
+        path.push(directory);
+        if !path.is_empty() {
+            path.push("/");
+        }
+        if !key.dimensions.is_empty() {
+            push_dimensions(&mut path, &key.dimensions)?;
+        }
+        self.push_tile(&mut path, key.coord);
+        path.push(".");
+        path.push(extension);
+        Ok(path.into())
+    }
+
+    /// The tile that a path (relative to the cache's directory) belongs to; `None` for anything that [`Layout::path`]
+    /// does not make: temporary files, other extensions, `single_color_tiles`.
+    pub fn parse<'a>(self, relative: &'a str, extension: &str) -> Option<ParsedPath<'a>> {
+        let stem = relative.strip_suffix(extension)?.strip_suffix('.')?;
+        let mut parts = stem.rsplit('/');
+        let mut digits =
+            |radix: u32, prefix: &str| u32::from_str_radix(parts.next()?.strip_prefix(prefix)?, radix).ok();
+        let coord = match self {
+            Layout::Tc => {
+                let (y0, y3, y6) = (digits(10, "")?, digits(10, "")?, digits(10, "")?);
+                let (x0, x3, x6) = (digits(10, "")?, digits(10, "")?, digits(10, "")?);
+                let whole = |millions: u32, thousands: u32, ones: u32| {
+                    millions.checked_mul(1_000_000)?.checked_add(thousands.checked_mul(1000)?)?.checked_add(ones)
+                };
+                TileCoord::new(whole(x6, x3, x0)?, whole(y6, y3, y0)?, digits(10, "")?.try_into().ok()?)
+            }
+            Layout::Mp => {
+                let (y0, y4, x0, x4) = (digits(10, "")?, digits(10, "")?, digits(10, "")?, digits(10, "")?);
+                let whole = |high: u32, low: u32| high.checked_mul(10_000)?.checked_add(low);
+                TileCoord::new(whole(x4, x0)?, whole(y4, y0)?, digits(10, "")?.try_into().ok()?)
+            }
+            Layout::Tms => {
+                let (y, x) = (digits(10, "")?, digits(10, "")?);
+                TileCoord::new(x, y, digits(10, "")?.try_into().ok()?)
+            }
+            Layout::ReverseTms => {
+                let (z, x) = (digits(10, "")?, digits(10, "")?);
+                TileCoord::new(x, digits(10, "")?, z.try_into().ok()?)
+            }
+            Layout::Quadkey => from_quadkey(parts.next()?)?,
+            Layout::Arcgis => {
+                let (x, y) = (digits(16, "C")?, digits(16, "R")?);
+                TileCoord::new(x, y, digits(10, "L")?.try_into().ok()?)
+            }
+        };
+        let mut exact = OsString::new();
+        self.push_tile(&mut exact, coord);
+        let above = stem.strip_suffix(exact.to_str()?)?;
+        let dimensions = if above.is_empty() { above } else { above.strip_suffix('/')? };
+        let is_dimensions = dimensions.is_empty() || dimensions.split('/').next()?.contains('-');
+        is_dimensions.then_some(ParsedPath { coord, dimensions })
+    }
+
+    fn push_tile(self, path: &mut OsString, TileCoord { x, y, z }: TileCoord) {
+        match self {
+            Layout::Tc => write!(
+                path,
+                "{z:02}/{:03}/{:03}/{:03}/{:03}/{:03}/{:03}",
+                x / 1_000_000,
+                x / 1000 % 1000,
+                x % 1000,
+                y / 1_000_000,
+                y / 1000 % 1000,
+                y % 1000
+            ),
+            Layout::Mp => {
+                write!(path, "{z:02}/{:04}/{:04}/{:04}/{:04}", x / 10_000, x % 10_000, y / 10_000, y % 10_000)
+            }
+            Layout::Tms => write!(path, "{z}/{x}/{y}"),
+            Layout::ReverseTms => write!(path, "{y}/{x}/{z}"),
+            Layout::Quadkey => (0..z).rev().try_for_each(|bit| write!(path, "{}", bit_at(x, bit) + 2 * bit_at(y, bit))),
+            Layout::Arcgis => write!(path, "L{z:02}/R{y:08x}/C{x:08x}"),
+        }
+        .expect("writing to memory cannot fail");
+    }
+}
+
+fn bit_at(number: u32, bit: u8) -> u32 {
+    number.checked_shr(u32::from(bit)).unwrap_or(0) & 1
+}
+
+fn from_quadkey(key: &str) -> Option<TileCoord> {
+    if key.len() > 32 {
+        return None;
+    }
+    let (mut x, mut y) = (0, 0);
+    for digit in key.bytes() {
+        let digit = u32::from(digit.checked_sub(b'0').filter(|digit| *digit < 4)?);
+        (x, y) = (x << 1 | digit & 1, y << 1 | digit >> 1);
+    }
+    Some(TileCoord::new(x, y, key.len() as u8))
+}
+
+fn push_dimensions(path: &mut OsString, dimensions: &[(String, String)]) -> Result<(), InvalidDimension> {
+    let mut sorted: Vec<_> = dimensions.iter().collect();
+    sorted.sort_by_key(|(name, _)| (is_other(name), name));
+    for (name, value) in sorted {
+        if !is_safe(name, value) {
+            return Err(InvalidDimension { name: name.clone(), value: value.clone() });
+        }
+        write!(path, "{name}-{value}/").expect("writing to memory cannot fail");
+    }
+    Ok(())
+}
+
+fn is_other(name: &str) -> bool {
+    name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("dim_"))
+}
+
+/// Intervals have slashes (`2012-01-01/2012-12-31`) and so become several directories; nothing else may move about.
+fn is_safe(name: &str, value: &str) -> bool {
+    let directories = format!("{name}-{value}");
+    !name.is_empty()
+        && !directories.contains("..")
+        && !directories.contains(char::is_control)
+        && directories.split('/').all(|directory| !directory.is_empty() && directory != ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Layout; 6] = [Layout::Tc, Layout::Mp, Layout::Tms, Layout::ReverseTms, Layout::Quadkey, Layout::Arcgis];
+
+    fn with_dimensions(dimensions: &[(&str, &str)]) -> TileKey {
+        let dimensions = dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        TileKey { coord: TileCoord::new(1, 2, 3), dimensions }
+    }
+
+    fn path(layout: Layout, key: &TileKey) -> String {
+        layout.path(Path::new("/tiles"), key, "png").unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn paths_are_mapproxys() {
+        let key = TileKey::new(TileCoord::new(12345, 67890, 12));
+        assert_eq!(path(Layout::Tc, &key), "/tiles/12/000/012/345/000/067/890.png");
+        assert_eq!(path(Layout::Mp, &key), "/tiles/12/0001/2345/0006/7890.png");
+        assert_eq!(path(Layout::Tms, &key), "/tiles/12/12345/67890.png");
+        assert_eq!(path(Layout::ReverseTms, &key), "/tiles/67890/12345/12.png");
+        assert_eq!(path(Layout::Quadkey, &key), "/tiles/200200331021.png");
+        assert_eq!(path(Layout::Arcgis, &key), "/tiles/L12/R00010932/C00003039.png");
+    }
+
+    #[test]
+    fn the_quad_key_of_the_whole_world_is_empty() {
+        assert_eq!(path(Layout::Quadkey, &TileKey::new(TileCoord::new(0, 0, 0))), "/tiles/.png");
+    }
+
+    #[test]
+    fn small_numbers_are_padded_as_in_mapproxy() {
+        let key = TileKey::new(TileCoord::new(1, 2, 3));
+        assert_eq!(path(Layout::Tc, &key), "/tiles/03/000/000/001/000/000/002.png");
+        assert_eq!(path(Layout::Mp, &key), "/tiles/03/0000/0001/0000/0002.png");
+        assert_eq!(path(Layout::Tms, &key), "/tiles/3/1/2.png");
+    }
+
+    #[test]
+    fn dimensions_are_directories_sorted_by_name_with_others_last() {
+        let key = with_dimensions(&[("dim_a", "x"), ("time", "2012-11-12T01:00:00Z"), ("elevation", "3000")]);
+        assert_eq!(path(Layout::Tms, &key), "/tiles/elevation-3000/time-2012-11-12T01:00:00Z/dim_a-x/3/1/2.png");
+    }
+
+    #[test]
+    fn dimensions_that_move_about_are_refused() {
+        for value in ["..", "../..", "a/../b", "a//b", "a/./b", "a/", "a\0b", "a\nb"] {
+            let error = Layout::Tc.path(Path::new("/tiles"), &with_dimensions(&[("time", value)]), "png");
+            assert!(error.is_err(), "{value:?} was accepted: {error:?}");
+        }
+        let name = with_dimensions(&[("../time", "1")]);
+        assert!(Layout::Tc.path(Path::new("/tiles"), &name, "png").is_err());
+    }
+
+    #[test]
+    fn an_interval_becomes_several_directories() {
+        let key = with_dimensions(&[("time", "2012-01-01/2012-12-31/P1D")]);
+        let relative = "time-2012-01-01/2012-12-31/P1D/3/1/2.png";
+        assert_eq!(path(Layout::Tms, &key), format!("/tiles/{relative}"));
+        let parsed = Layout::Tms.parse(relative, "png").unwrap();
+        assert_eq!((parsed.coord, parsed.dimensions), (key.coord, "time-2012-01-01/2012-12-31/P1D"));
+    }
+
+    #[test]
+    fn files_of_others_are_no_tiles() {
+        for name in ["single_color_tiles/ff0105.png", "3/1/2.jpeg", "3/1/02.png", "3/1/2.png.tmp-x", "3/1/2/.png", "x"]
+        {
+            assert_eq!(Layout::Tms.parse(name, "png"), None, "{name}");
+        }
+        assert_eq!(Layout::Tms.parse("300/1/2.png", "png"), None);
+        assert_eq!(Layout::Tc.parse("03/000/000/001/000/002.png", "png"), None);
+        assert_eq!(Layout::Quadkey.parse("0124.png", "png"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_leads_back_to_its_tile(
+            x in any::<u32>(), y in any::<u32>(), z in 0..33_u8, time in "[a-zA-Z0-9:]{1,20}", dated in any::<bool>(),
+        ) {
+            let key = if dated { with_dimensions(&[("time", &time)]) } else { with_dimensions(&[]) };
+            for layout in ALL {
+                let mask = |n: u32| if layout == Layout::Quadkey { (u64::from(n) & ((1 << z) - 1)) as u32 } else { n };
+                let key = TileKey { coord: TileCoord::new(mask(x), mask(y), z), ..key.clone() };
+                let path = layout.path(Path::new(""), &key, "png").unwrap();
+                let parsed = layout.parse(path.to_str().unwrap(), "png").unwrap();
+                prop_assert_eq!(parsed.coord, key.coord);
+                let expected = if dated { format!("time-{time}") } else { String::new() };
+                prop_assert_eq!(parsed.dimensions, expected);
+            }
+        }
+
+        #[test]
+        fn parsing_never_fails_hard(text in ".{0,40}", numbers in "[0-9/LRC.png]{0,60}") {
+            for layout in ALL {
+                layout.parse(&text, "png");
+                layout.parse(&numbers, "png");
+            }
+        }
+    }
 }

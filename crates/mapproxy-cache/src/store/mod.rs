@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::TileKey;
 
+pub mod conformance;
 pub mod file;
 pub mod layout;
 
@@ -19,6 +20,8 @@ pub struct Capabilities {
     pub timestamps: bool,
     /// Tiles differ by dimension values.
     pub dimensions: bool,
+    /// [`TileData::single_color`] is of use.
+    pub single_color: bool,
 }
 
 /// A tile as kept.
@@ -57,7 +60,7 @@ pub trait TileStore: fmt::Debug + Send + Sync {
     fn capabilities(&self) -> Capabilities;
     /// A tile and its time, or `None`. One look-up, nothing decoded.
     fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError>;
-    /// Keeps a tile; atomic: a reader sees the old one or the new one. `single_color`: all pixels have this colour.
+    /// Keeps a tile; atomic: a reader sees the old one or the new one.
     fn store(&self, key: &TileKey, tile: &TileData) -> Result<(), StoreError>;
     /// Forgets a tile; a missing one is no error.
     fn remove(&self, key: &TileKey) -> Result<(), StoreError>;
@@ -80,6 +83,27 @@ pub trait TileStore: fmt::Debug + Send + Sync {
 pub struct TileData {
     /// The file.
     pub bytes: Bytes,
-    /// The colour of all pixels, where there is only one: stores may link such tiles.
-    pub single_color: Option<[u8; 4]>,
+    /// The colour of all pixels, where there is only one: stores may link such tiles. Told only to stores whose
+    /// capabilities ask for it.
+    pub single_color: Option<SingleColor>,
+}
+
+/// The colour of all pixels of a tile, without alpha where its pixels have none. Displayed as in the names of MapProxy's
+/// `single_color_tiles`: two hexadecimal digits for each sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SingleColor {
+    /// Red, green, blue.
+    Rgb([u8; 3]),
+    /// Red, green, blue, alpha.
+    Rgba([u8; 4]),
+}
+
+impl fmt::Display for SingleColor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let samples: &[u8] = match self {
+            SingleColor::Rgb(samples) => samples,
+            SingleColor::Rgba(samples) => samples,
+        };
+        samples.iter().try_for_each(|sample| write!(f, "{sample:02x}"))
+    }
 }

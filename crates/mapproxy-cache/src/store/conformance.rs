@@ -1,0 +1,171 @@
+//! What every tile store must do, as a suite of checks for the tests of its author.
+
+use bytes::Bytes;
+use mapproxy_grid::TileCoord;
+
+use super::{SingleColor, TileData, TileStore};
+use crate::TileKey;
+
+/// Runs all checks that the store's capabilities call for, each on a new, empty store; `make` also returns whatever
+/// must live as long as the store (a temporary directory, a server). Panics with the rule that is broken.
+pub fn store_suite<S: TileStore, G>(make: impl Fn() -> (S, G)) {
+    let checks: &[fn(&dyn TileStore)] = &[
+        missing_tiles_are_none,
+        a_stored_tile_is_loaded_unchanged,
+        neighbours_are_different_tiles,
+        storing_again_replaces,
+        removing_forgets_and_may_be_repeated,
+        many_are_loaded_in_order,
+        metadata_agrees_with_loading,
+        times_are_those_of_storing,
+        dimensions_tell_tiles_apart,
+        tiles_of_one_color_are_tiles,
+        readers_see_whole_tiles,
+    ];
+    for check in checks {
+        let (store, _guard) = make();
+        check(&store);
+    }
+}
+
+fn key(x: u32, y: u32, z: u8) -> TileKey {
+    TileKey::new(TileCoord::new(x, y, z))
+}
+
+fn data(bytes: &'static [u8]) -> TileData {
+    TileData { bytes: Bytes::from_static(bytes), single_color: None }
+}
+
+fn keep(store: &dyn TileStore, key: &TileKey, tile: &TileData) {
+    store.store(key, tile).expect("a tile can be stored");
+}
+
+fn loaded(store: &dyn TileStore, key: &TileKey) -> Option<Bytes> {
+    store.load(key).expect("a store can be read").map(|tile| tile.bytes)
+}
+
+fn missing_tiles_are_none(store: &dyn TileStore) {
+    let key = key(1, 2, 3);
+    assert_eq!(loaded(store, &key), None, "nothing was stored");
+    assert_eq!(store.metadata(&key).expect("a store can be read"), None, "nothing was stored");
+    store.remove(&key).expect("removing nothing is no error");
+}
+
+fn a_stored_tile_is_loaded_unchanged(store: &dyn TileStore) {
+    let bytes = Bytes::from((0..200_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+    let key = key(12345, 6789, 14);
+    keep(store, &key, &TileData { bytes: bytes.clone(), single_color: None });
+    assert_eq!(loaded(store, &key), Some(bytes));
+}
+
+fn neighbours_are_different_tiles(store: &dyn TileStore) {
+    let keys = [key(2, 3, 4), key(3, 2, 4), key(2, 3, 5), key(3, 3, 4), key(2, 2, 4)];
+    let bytes: [&'static [u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
+    for (key, bytes) in keys.iter().zip(bytes) {
+        keep(store, key, &data(bytes));
+    }
+    for (key, bytes) in keys.iter().zip(bytes) {
+        assert_eq!(loaded(store, key).as_deref(), Some(bytes), "{key:?}");
+    }
+}
+
+fn storing_again_replaces(store: &dyn TileStore) {
+    let key = key(1, 1, 1);
+    keep(store, &key, &data(b"a longer first tile"));
+    keep(store, &key, &data(b"second"));
+    assert_eq!(loaded(store, &key).as_deref(), Some(&b"second"[..]));
+}
+
+fn removing_forgets_and_may_be_repeated(store: &dyn TileStore) {
+    let (gone, stays) = (key(1, 1, 2), key(2, 1, 2));
+    keep(store, &gone, &data(b"gone"));
+    keep(store, &stays, &data(b"stays"));
+    for _ in 0..2 {
+        store.remove(&gone).expect("a tile can be removed");
+        assert_eq!(loaded(store, &gone), None);
+    }
+    assert!(loaded(store, &stays).is_some(), "only one tile was removed");
+}
+
+fn many_are_loaded_in_order(store: &dyn TileStore) {
+    let tiles: Vec<_> = (0..40_u32)
+        .map(|x| (key(x, 7, 6), TileData { bytes: Bytes::from(format!("tile {x}")), single_color: None }))
+        .collect();
+    let kept: Vec<_> = tiles.iter().filter(|(key, _)| key.coord.x % 3 != 0).cloned().collect();
+    store.store_many(&kept).expect("tiles can be stored");
+    let keys: Vec<_> = tiles.iter().map(|(key, _)| key.clone()).collect();
+    let found = store.load_many(&keys).expect("tiles can be loaded");
+    assert_eq!(found.len(), keys.len(), "an answer for each key");
+    for ((key, tile), found) in tiles.iter().zip(found) {
+        let expected = (key.coord.x % 3 != 0).then_some(&tile.bytes);
+        assert_eq!(found.as_ref().map(|found| &found.bytes), expected, "{key:?}");
+    }
+}
+
+fn metadata_agrees_with_loading(store: &dyn TileStore) {
+    let key = key(5, 5, 5);
+    keep(store, &key, &data(b"twelve bytes"));
+    let tile = store.load(&key).expect("a store can be read").expect("it was stored");
+    assert_eq!(tile.meta.size, 12);
+    let metadata = store.metadata(&key).expect("a store can be read").expect("it was stored");
+    assert_eq!(metadata, tile.meta, "answers made with either have the same validators");
+}
+
+fn times_are_those_of_storing(store: &dyn TileStore) {
+    let key = key(5, 5, 5);
+    let before = std::time::SystemTime::now();
+    keep(store, &key, &data(b"tile"));
+    let modified = store.load(&key).expect("a store can be read").expect("it was stored").meta.modified;
+    assert_eq!(modified.is_some(), store.capabilities().timestamps, "a time if and only if the store has times");
+    if let Some(modified) = modified {
+        let apart = before.duration_since(modified).or_else(|error| Ok::<_, ()>(error.duration()));
+        assert!(apart.is_ok_and(|apart| apart.as_secs() < 5), "stored now, but dated {modified:?}");
+    }
+}
+
+fn dimensions_tell_tiles_apart(store: &dyn TileStore) {
+    if !store.capabilities().dimensions {
+        return;
+    }
+    let plain = key(1, 2, 3);
+    let at = |time: &str| TileKey { dimensions: [("time".to_owned(), time.to_owned())].into(), ..plain.clone() };
+    keep(store, &plain, &data(b"plain"));
+    keep(store, &at("2020"), &data(b"2020"));
+    assert_eq!(loaded(store, &plain).as_deref(), Some(&b"plain"[..]));
+    assert_eq!(loaded(store, &at("2020")).as_deref(), Some(&b"2020"[..]));
+    assert_eq!(loaded(store, &at("2021")), None);
+    store.remove(&at("2020")).expect("a tile can be removed");
+    assert!(loaded(store, &plain).is_some(), "only the tile of 2020 was removed");
+    assert!(store.load(&at("../..")).is_err(), "a value that leads elsewhere is refused");
+}
+
+fn tiles_of_one_color_are_tiles(store: &dyn TileStore) {
+    let red = TileData { bytes: Bytes::from_static(b"red"), single_color: Some(SingleColor::Rgb([255, 0, 0])) };
+    let keys = [key(1, 1, 3), key(2, 1, 3)];
+    for key in &keys {
+        keep(store, key, &red);
+    }
+    keep(store, &keys[0], &data(b"not red"));
+    assert_eq!(loaded(store, &keys[0]).as_deref(), Some(&b"not red"[..]));
+    assert_eq!(loaded(store, &keys[1]).as_deref(), Some(&b"red"[..]));
+    keep(store, &keys[0], &red);
+    store.remove(&keys[1]).expect("a tile can be removed");
+    assert_eq!(loaded(store, &keys[0]).as_deref(), Some(&b"red"[..]), "the other tile's removal takes only itself");
+}
+
+fn readers_see_whole_tiles(store: &dyn TileStore) {
+    let key = key(9, 9, 9);
+    let tile = |letter: u8| TileData { bytes: Bytes::from(vec![letter; 100_000]), single_color: None };
+    keep(store, &key, &tile(b'a'));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..20_u8 {
+                keep(store, &key, &tile(b'a' + round));
+            }
+        });
+        while !writer.is_finished() {
+            let bytes = loaded(store, &key).expect("a tile being replaced is never missing");
+            assert!(bytes.len() == 100_000 && bytes.iter().all(|byte| *byte == bytes[0]), "half a tile was read");
+        }
+    });
+}
