@@ -18,6 +18,7 @@ mod params;
 mod request;
 mod response;
 pub mod services;
+pub mod wrap;
 
 pub use app::{App, Application};
 pub use layers::{

@@ -1,0 +1,5 @@
+//! Applications around applications.
+
+mod reload;
+
+pub use reload::{Loaded, NotLoaded, Outcome, Reload, Watching};

@@ -1,0 +1,420 @@
+//! The server: listens, accepts, stops.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use mapproxy_core::Application;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
+
+use crate::connection::{Connections, TimeLimits};
+use crate::event_loop::{Accepted, EventLoops, Serving, runtime};
+use crate::{AccessLog, AppService, ServerError, Workers};
+
+/// An HTTP/1 server for one application, bound to its address. [`Server::run`] serves.
+pub struct Server<A> {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    options: Options,
+    app: A,
+    handle: Handle,
+}
+
+/// Stops a running [`Server`] from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    stop: Arc<Notify>,
+}
+
+/// Settings of a [`Server`]; each has a default.
+pub struct Builder<A> {
+    address: String,
+    options: Options,
+    app: A,
+}
+
+struct Options {
+    event_loops: usize,
+    workers: usize,
+    queue: usize,
+    worker_niceness: i32,
+    max_connections: usize,
+    max_head: usize,
+    max_body: usize,
+    head_timeout: Duration,
+    body_timeout: Duration,
+    idle_timeout: Duration,
+    stop_timeout: Duration,
+    access_log: Option<AccessLog>,
+    stop_on_signals: bool,
+    on_hangup: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Server<()> {
+    /// A server for `app`, on `127.0.0.1:8080` unless told otherwise.
+    pub fn builder<A: Application + 'static>(app: A) -> Builder<A> {
+        Builder { address: "127.0.0.1:8080".to_owned(), options: Options::default(), app }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            event_loops: thread::available_parallelism().map_or(1, usize::from),
+            workers: 512,
+            queue: 1024,
+            worker_niceness: 10,
+            max_connections: 10_000,
+            max_head: 64 << 10,
+            max_body: 10 << 20,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            stop_timeout: Duration::from_secs(30),
+            access_log: None,
+            stop_on_signals: false,
+            on_hangup: None,
+        }
+    }
+}
+
+impl<A: Application + 'static> Builder<A> {
+    /// Where to listen, as `host:port`. Port 0 is any free one.
+    #[must_use]
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// Threads that read requests and give the answers that can be had at once; as many as there are processors.
+    #[must_use]
+    pub fn event_loops(mut self, count: usize) -> Self {
+        self.options.event_loops = count.max(1);
+        self
+    }
+
+    /// Threads for answers that take time, at most; 512.
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        self.options.workers = count.max(1);
+        self
+    }
+
+    /// Requests that may wait for a worker before further ones are refused with 503; 1024.
+    #[must_use]
+    pub fn queue(mut self, count: usize) -> Self {
+        self.options.queue = count;
+        self
+    }
+
+    /// How far workers step back behind event loops when processors are scarce (Linux), 0 to 19; 10.
+    #[must_use]
+    pub fn worker_niceness(mut self, niceness: i32) -> Self {
+        self.options.worker_niceness = niceness;
+        self
+    }
+
+    /// Connections open at once; beyond, new ones wait to be accepted. 10,000.
+    #[must_use]
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.options.max_connections = count.max(1);
+        self
+    }
+
+    /// Bytes of a request's first line and headers, at least 8 KiB; 64 KiB. More is refused with 431.
+    #[must_use]
+    pub fn max_head(mut self, bytes: usize) -> Self {
+        self.options.max_head = bytes.max(8 << 10);
+        self
+    }
+
+    /// Bytes of a request's body; 10 MiB. More is refused with 413.
+    #[must_use]
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.options.max_body = bytes;
+        self
+    }
+
+    /// How long first line and headers may be on their way; 10 s. Later, the connection is closed.
+    #[must_use]
+    pub fn head_timeout(mut self, limit: Duration) -> Self {
+        self.options.head_timeout = limit;
+        self
+    }
+
+    /// How long a body may be on its way; 30 s. Later, the request is refused with 408.
+    #[must_use]
+    pub fn body_timeout(mut self, limit: Duration) -> Self {
+        self.options.body_timeout = limit;
+        self
+    }
+
+    /// How long a connection stays open without a new request, or without its client taking any of an answer; 75 s.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.options.idle_timeout = limit;
+        self
+    }
+
+    /// How long requests at hand may go on after the server was told to stop; 30 s.
+    #[must_use]
+    pub fn stop_timeout(mut self, limit: Duration) -> Self {
+        self.options.stop_timeout = limit;
+        self
+    }
+
+    /// Where to note each request; nowhere.
+    #[must_use]
+    pub fn access_log(mut self, log: impl Into<Option<AccessLog>>) -> Self {
+        self.options.access_log = log.into();
+        self
+    }
+
+    /// Whether SIGTERM and SIGINT (elsewhere than on Unix, Ctrl-C) stop the server as [`Handle::stop`] does; no.
+    #[must_use]
+    pub fn stop_on_signals(mut self, stop: bool) -> Self {
+        self.options.stop_on_signals = stop;
+        self
+    }
+
+    /// What to do on SIGHUP, on a thread of its own; the access log is opened anew in any case. Without it, SIGHUP is
+    /// left as it is. Nothing happens elsewhere than on Unix.
+    #[must_use]
+    pub fn on_hangup(mut self, action: impl Fn() + Send + Sync + 'static) -> Self {
+        self.options.on_hangup = Some(Arc::new(action));
+        self
+    }
+
+    /// Binds the address: from here on clients can connect, and wait for [`Server::run`].
+    pub fn build(self) -> Result<Server<A>, ServerError> {
+        let listener = listen(&self.address)?;
+        let local_addr = listener.local_addr().map_err(ServerError::Runtime)?;
+        let handle = Handle { stop: Arc::default() };
+        Ok(Server { listener, local_addr, options: self.options, app: self.app, handle })
+    }
+}
+
+impl<A> fmt::Debug for Builder<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl<A> fmt::Debug for Server<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+/// Binds the first of the address's meanings that can be bound.
+fn listen(address: &str) -> Result<TcpListener, ServerError> {
+    let not_understood = |cause| ServerError::Address { address: address.to_owned(), cause };
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    let mut candidates: Vec<SocketAddr> = address.to_socket_addrs().map_err(not_understood)?.collect();
+    // `localhost` may be both; clients that know only one of the two know the older one.
+    candidates.sort_by_key(SocketAddr::is_ipv6);
+    for candidate in candidates {
+        match listen_on(candidate) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(ServerError::Bind { address: address.to_owned(), cause: failure })
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // On Unix this allows a restart while old connections linger; on Windows it would share the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+impl Handle {
+    /// No further connections and requests; [`Server::run`] returns when those at hand are answered, or when their
+    /// time is up.
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+}
+
+impl<A: Application + 'static> Server<A> {
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// For stopping it while it runs.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until stopped, with the calling thread as one of the event loops.
+    pub fn run(self) -> Result<(), ServerError> {
+        let runtime = runtime().map_err(ServerError::Runtime)?;
+        let result = runtime.block_on(self.serve());
+        // Nothing is left but what a deadline has given up.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn serve(self) -> Result<(), ServerError> {
+        let Server { listener, options, app, handle, .. } = self;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(ServerError::Runtime)?;
+        let workers = Workers::with_niceness(options.workers, options.queue, options.worker_niceness);
+        let serving = Arc::new(Serving {
+            service: AppService::new(app, workers).max_body(options.max_body).body_timeout(options.body_timeout),
+            protocol: protocol(options.max_head),
+            access_log: options.access_log.clone(),
+        });
+        let loops = EventLoops::start(options.event_loops, serving).map_err(ServerError::Runtime)?;
+        let limits = TimeLimits { head: options.head_timeout, idle: options.idle_timeout };
+        let connections = Connections::new(limits);
+        let sweeper = tokio::spawn({
+            let connections = Arc::clone(&connections);
+            async move { connections.sweep().await }
+        });
+        if options.stop_on_signals {
+            signals::stop_on_signals(handle.clone()).map_err(ServerError::Runtime)?;
+        }
+        if let Some(action) = options.on_hangup {
+            signals::on_hangup(action, options.access_log).map_err(ServerError::Runtime)?;
+        }
+
+        tokio::select! {
+            () = accept(&listener, options.max_connections, &connections, &loops) => {}
+            () = handle.stop.notified() => {}
+        }
+        drop(listener);
+        connections.drain();
+        if tokio::time::timeout(options.stop_timeout, connections.below(1)).await.is_err() {
+            let left = connections.count();
+            log::warn!(
+                target: "mapproxy.http",
+                "stopped with {left} connections still open after {:?}",
+                options.stop_timeout
+            );
+        }
+        sweeper.abort();
+        loops.stop();
+        Ok(())
+    }
+}
+
+fn protocol(max_head: usize) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    // Time limits are those of `connection`; they need no timer for each request.
+    protocol.header_read_timeout(None).max_buf_size(max_head);
+    protocol
+}
+
+/// Accepts connections, for ever.
+async fn accept<A: Application + 'static>(
+    listener: &tokio::net::TcpListener,
+    max_connections: usize,
+    connections: &Arc<Connections>,
+    loops: &EventLoops<A>,
+) {
+    loop {
+        if connections.count() >= max_connections {
+            log::warn!(target: "mapproxy.http", "{max_connections} connections are open, new ones have to wait");
+            connections.below(max_connections).await;
+        }
+        let served = match listener.accept().await {
+            Ok((stream, remote)) => stream
+                .set_nodelay(true)
+                .and_then(|()| loops.serve(Accepted { stream, remote, registered: connections.register() })),
+            Err(error) => Err(error),
+        };
+        let Err(error) = served else { continue };
+        match error.kind() {
+            // The client was gone before we came.
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {}
+            _ => {
+                // Most likely there are no file descriptors left. They come back as connections end.
+                log::error!(target: "mapproxy.http", "cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        }
+    }
+}
+
+/// Signals of the operating system.
+#[cfg(unix)]
+mod signals {
+    use std::io;
+    use std::sync::Arc;
+
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use super::Handle;
+    use crate::AccessLog;
+
+    pub(super) fn stop_on_signals(handle: Handle) -> io::Result<()> {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::spawn(async move {
+            let mut stopping = false;
+            loop {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                if stopping {
+                    // Who asks twice does not want to wait. The status is that of a program ended by a signal.
+                    std::process::exit(if name == "SIGTERM" { 143 } else { 130 });
+                }
+                stopping = true;
+                log::info!(target: "mapproxy.http", "{name}: stopping");
+                handle.stop();
+            }
+        });
+        Ok(())
+    }
+
+    pub(super) fn on_hangup(action: Arc<dyn Fn() + Send + Sync>, access_log: Option<AccessLog>) -> io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                if let Some(log) = &access_log {
+                    log.reopen();
+                }
+                let action = Arc::clone(&action);
+                if let Err(error) = tokio::task::spawn_blocking(move || action()).await {
+                    log::error!(target: "mapproxy.http", "SIGHUP: {error}");
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Signals of the operating system.
+#[cfg(not(unix))]
+mod signals {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::Handle;
+    use crate::AccessLog;
+
+    pub(super) fn stop_on_signals(handle: Handle) -> io::Result<()> {
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                handle.stop();
+            }
+        });
+        Ok(())
+    }
+
+    pub(super) fn on_hangup(_action: Arc<dyn Fn() + Send + Sync>, _log: Option<AccessLog>) -> io::Result<()> {
+        Ok(())
+    }
+}
