@@ -2,8 +2,10 @@
 
 pub(crate) mod markup;
 mod metadata;
+pub(crate) mod number;
 mod ows;
 pub mod wms;
+pub(crate) mod xml;
 
 use std::fmt;
 

@@ -1,27 +1,106 @@
-//! Web Map Service 1.0.0, 1.1.0, 1.1.1 and 1.3.0.
+//! Web Map Service 1.0.0, 1.1.0, 1.1.1 and 1.3.0 (OGC 00-028, 01-047r2, 01-068r3, 06-042), with the tiles of WMS-C.
+//!
+//! A request is parsed ([`request`]) in the words of its version ([`dialect`]), checked against the layers ([`tree`])
+//! and limits, drawn ([`map`], [`tiled`]) or answered by the capabilities document; what goes wrong on the way is an
+//! exception in the form the client asks for ([`error`]).
 
+mod boxes;
+mod capabilities;
+mod dialect;
+mod error;
+mod map;
 mod options;
+mod request;
+mod tiled;
+mod tree;
 
 pub use options::{BboxSrs, WmsOptions, WmsVersion};
 
+use http::StatusCode;
+
+use self::capabilities::Capabilities;
+use self::dialect::Dialect;
+use self::error::WmsError;
+use self::request::{GetFeatureInfo, GetLegendGraphic, Operation};
+use self::tree::LayerTree;
+use crate::response::respond;
 use crate::{Incoming, Response, Service};
 
 /// A WMS: any map of the layers of one tree.
 #[derive(Debug)]
 pub struct Wms {
     options: WmsOptions,
+    tree: LayerTree,
+    capabilities: Capabilities,
 }
 
 impl Wms {
     /// Puts a service together.
-    pub fn new(options: WmsOptions) -> Wms {
-        Wms { options }
+    pub fn new(mut options: WmsOptions) -> Wms {
+        if options.versions.is_empty() {
+            options.versions.extend(WmsVersion::ALL);
+        }
+        options.versions.sort();
+        let tree = LayerTree::new(&options.root);
+        Wms { options, tree, capabilities: Capabilities::default() }
+    }
+
+    fn answer(&self, request: &Incoming<'_>) -> Response {
+        let params = request.params();
+        let dialect = Dialect::sniff(params, &self.options.versions);
+        let operation = match Operation::parse(params, dialect) {
+            Ok(operation) => operation,
+            Err(error) => return error.xml(dialect),
+        };
+        match operation {
+            Operation::Capabilities => {
+                let tiled = request::is_true(params.get("tiled"));
+                let text = self.capabilities.text(&self.options, dialect, tiled, &request.urls().base);
+                respond(StatusCode::OK, dialect.capabilities_type, text)
+            }
+            Operation::Map => {
+                self.get_map(request, dialect).unwrap_or_else(|error| self.exception(&error, dialect, params))
+            }
+            Operation::FeatureInfo => {
+                self.feature_info(request, dialect).unwrap_or_else(|error| self.exception(&error, dialect, params))
+            }
+            Operation::LegendGraphic => {
+                self.legend_graphic(request, dialect).unwrap_or_else(|error| error.xml(dialect))
+            }
+        }
+    }
+
+    /// GetFeatureInfo. No layer has any: the exception that says so.
+    fn feature_info(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
+        let request = GetFeatureInfo::parse(request.params(), dialect, self.options.strict)?;
+        self.tree.check(request.layers.iter().chain(&request.query_layers))?;
+        self.srs(&request.srs, dialect)?;
+        let layer = request.query_layers.first().map_or("", String::as_str);
+        Err(WmsError::new(format!("layer {layer} is not queryable")))
+    }
+
+    /// GetLegendGraphic. No layer has one: the exception that says so.
+    fn legend_graphic(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
+        let request = GetLegendGraphic::parse(request.params(), dialect, self.options.strict)?;
+        self.tree.check([&request.layer])?;
+        let error = WmsError::new(format!("layer {} has no legend graphic", request.layer));
+        Err(WmsError { status: StatusCode::NOT_FOUND, ..error })
     }
 }
 
 impl Service for Wms {
-    fn handle(&self, _request: &Incoming<'_>) -> Option<Response> {
-        let _ = &self.options;
-        None
+    fn handle(&self, request: &Incoming<'_>) -> Option<Response> {
+        Some(self.answer(request))
+    }
+
+    fn handle_now(&self, request: &Incoming<'_>) -> Option<Response> {
+        let params = request.params();
+        let dialect = Dialect::sniff(params, &self.options.versions);
+        if Operation::parse(params, dialect).ok()? != Operation::Capabilities {
+            return None;
+        }
+        let tiled = request::is_true(params.get("tiled"));
+        let text = self.capabilities.kept(dialect, tiled, &request.urls().base)?;
+        Some(respond(StatusCode::OK, dialect.capabilities_type, text))
     }
 }

@@ -22,11 +22,11 @@ pub struct WmsOptions {
     pub image_formats: Vec<(String, Arc<ImageOptions>)>,
     /// SRS in which capabilities give the box of each layer.
     pub bbox_srs: Vec<BboxSrs>,
-    /// Largest number of pixels of an answer; `None`: any.
+    /// Largest number of pixels of an answer; `None`: 2^28.
     pub max_output_pixels: Option<u64>,
     /// Versions spoken; empty: all.
     pub versions: Vec<WmsVersion>,
-    /// Optional parameters of feature info and legend requests must be sent.
+    /// `FORMAT` and `STYLES` of feature info requests and `SLD_VERSION` of legend requests must be sent.
     pub strict: bool,
     /// When some sources fail and others answer.
     pub on_source_errors: OnSourceErrors,
@@ -42,6 +42,9 @@ pub struct WmsOptions {
     pub max_tile_age: Duration,
     /// Keep upstream URLs and reasons out of exceptions.
     pub hide_error_details: bool,
+    /// `forward_req_params` of all sources: names of parameters that go to the sources besides `TIME`, `ELEVATION` and
+    /// `DIM_*`.
+    pub forward_params: Vec<String>,
     /// Layers with tiles, for requests with `tiled=true` (WMS-C).
     pub tile_layers: Vec<Arc<TileLayer>>,
 }
@@ -79,6 +82,15 @@ impl WmsVersion {
             WmsVersion::V1_1_0 => "1.1.0",
             WmsVersion::V1_1_1 => "1.1.1",
             WmsVersion::V1_3_0 => "1.3.0",
+        }
+    }
+
+    pub(super) fn numbers(self) -> [u32; 3] {
+        match self {
+            WmsVersion::V1_0_0 => [1, 0, 0],
+            WmsVersion::V1_1_0 => [1, 1, 0],
+            WmsVersion::V1_1_1 => [1, 1, 1],
+            WmsVersion::V1_3_0 => [1, 3, 0],
         }
     }
 }

@@ -1,0 +1,508 @@
+//! Capabilities documents of all versions.
+//!
+//! A document is written once for each version, with and without the tile sets of WMS-C; the address of the service,
+//! by which clients' documents differ, is put in when it is sent.
+
+use std::f64::consts::SQRT_2;
+use std::sync::{Arc, OnceLock};
+
+use mapproxy_grid::{Bbox, PIXEL_SIZE_M, Srs, TileGrid};
+use mapproxy_image::ImageFormat;
+
+use super::boxes::{self, LayerBoxes};
+use super::dialect::Dialect;
+use super::{WmsOptions, WmsVersion};
+use crate::layers::{Attribution, KeywordList, OnlineResource};
+use crate::services::number::{float, number};
+use crate::services::xml::{ADDRESS, Document, Writer};
+use crate::{LayerMetadata, MapLayer};
+
+/// What is said where the configuration has no title.
+const DEFAULT_TITLE: &str = "MapProxy WMS";
+
+/// The namespace of the references in all documents.
+const XLINK: (&str, &str) = ("xmlns:xlink", "http://www.w3.org/1999/xlink");
+
+/// All documents, as far as they were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Capabilities {
+    boxes: OnceLock<Vec<Arc<LayerBoxes>>>,
+    documents: [[OnceLock<Document>; 2]; 4],
+}
+
+impl Capabilities {
+    /// The document for clients who know the service under `address`.
+    pub(super) fn text(&self, options: &WmsOptions, dialect: &Dialect, with_tile_sets: bool, address: &str) -> String {
+        let kept = &self.documents[dialect.version as usize][usize::from(with_tile_sets)];
+        let document = kept.get_or_init(|| {
+            let boxes = self.boxes.get_or_init(|| boxes::of_tree(options));
+            DocumentWriter { xml: Writer::default(), options, version: dialect.version, boxes: boxes.iter() }
+                .write(with_tile_sets)
+        });
+        document.with_address(address)
+    }
+
+    /// The document, if it was written before.
+    pub(super) fn kept(&self, dialect: &Dialect, with_tile_sets: bool, address: &str) -> Option<String> {
+        let kept = &self.documents[dialect.version as usize][usize::from(with_tile_sets)];
+        kept.get().map(|document| document.with_address(address))
+    }
+}
+
+struct DocumentWriter<'a> {
+    xml: Writer,
+    options: &'a WmsOptions,
+    version: WmsVersion,
+    /// Of the layers still to come, in the order of the document.
+    boxes: std::slice::Iter<'a, Arc<LayerBoxes>>,
+}
+
+impl DocumentWriter<'_> {
+    fn write(mut self, with_tile_sets: bool) -> Document {
+        // Only the templates of 1.1 have tile sets.
+        let is_1_1 = matches!(self.version, WmsVersion::V1_1_0 | WmsVersion::V1_1_1);
+        let with_tile_sets = with_tile_sets && is_1_1;
+        self.prolog(with_tile_sets);
+        let version = self.version.as_str();
+        let root = match self.version {
+            WmsVersion::V1_3_0 => "WMS_Capabilities",
+            _ => "WMT_MS_Capabilities",
+        };
+        match self.version {
+            WmsVersion::V1_3_0 => self.xml.open(
+                root,
+                &[
+                    ("xmlns", "http://www.opengis.net/wms"),
+                    ("xmlns:sld", "http://www.opengis.net/sld"),
+                    XLINK,
+                    ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"),
+                    ("version", version),
+                    (
+                        "xsi:schemaLocation",
+                        "http://www.opengis.net/wms http://schemas.opengis.net/wms/1.3.0/capabilities_1_3_0.xsd \
+                         http://www.opengis.net/sld http://schemas.opengis.net/sld/1.1.0/sld_capabilities.xsd",
+                    ),
+                ],
+            ),
+            _ => self.xml.open(root, &[("version", version)]),
+        }
+        self.service();
+        self.xml.open("Capability", &[]);
+        self.requests();
+        self.exceptions();
+        if with_tile_sets {
+            self.tile_sets();
+        }
+        let options = self.options;
+        self.layer(&options.root, true);
+        self.xml.close("Capability");
+        self.xml.close(root);
+        self.xml.finish()
+    }
+
+    fn prolog(&mut self, with_tile_sets: bool) {
+        self.xml.raw("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        let dtd = match self.version {
+            WmsVersion::V1_0_0 => "1.0.0/WMS_MS_Capabilities.dtd",
+            WmsVersion::V1_1_0 => "1.1.0/capabilities_1_1_0.dtd",
+            WmsVersion::V1_1_1 => "1.1.1/WMS_MS_Capabilities.dtd",
+            WmsVersion::V1_3_0 => return,
+        };
+        let vendor = if with_tile_sets {
+            "(TileSet*)>\n\
+             <!ELEMENT TileSet (SRS, BoundingBox?, Resolutions, Width, Height, Format, Layers*, Styles*)>\n\
+             <!ELEMENT Resolutions (#PCDATA)>\n<!ELEMENT Width (#PCDATA)>\n<!ELEMENT Height (#PCDATA)>\n\
+             <!ELEMENT Layers (#PCDATA)>\n<!ELEMENT Styles (#PCDATA)>"
+        } else {
+            "EMPTY>"
+        };
+        self.xml.raw(&format!(
+            "<!DOCTYPE WMT_MS_Capabilities SYSTEM \"http://schemas.opengis.net/wms/{dtd}\" [\n\
+             <!ELEMENT VendorSpecificCapabilities {vendor}\n]>\n"
+        ));
+    }
+
+    fn service(&mut self) {
+        let metadata = &self.options.metadata;
+        self.xml.open("Service", &[]);
+        self.xml.element("Name", if self.version == WmsVersion::V1_3_0 { "WMS" } else { "OGC:WMS" });
+        self.xml.element("Title", metadata.title.as_deref().unwrap_or(DEFAULT_TITLE));
+        self.xml.element("Abstract", metadata.abstract_.as_deref().unwrap_or(""));
+        if self.version == WmsVersion::V1_3_0 {
+            self.keywords(&metadata.keywords);
+        }
+        let resource = metadata.online_resource.as_deref().unwrap_or(ADDRESS);
+        match self.version {
+            WmsVersion::V1_0_0 => self.xml.element("OnlineResource", resource),
+            _ => self.reference(resource),
+        }
+        if self.version != WmsVersion::V1_0_0 {
+            self.contact();
+        }
+        self.xml.element("Fees", metadata.fees.as_deref().unwrap_or("none"));
+        self.xml.element("AccessConstraints", metadata.access_constraints.as_deref().unwrap_or("none"));
+        if let Some(pixels) = self.options.max_output_pixels.filter(|_| self.version == WmsVersion::V1_3_0) {
+            let side = pixels.isqrt().to_string();
+            self.xml.element("MaxWidth", &side);
+            self.xml.element("MaxHeight", &side);
+        }
+        self.xml.close("Service");
+    }
+
+    /// The standards want all elements, in this order.
+    fn contact(&mut self) {
+        let Some(contact) = &self.options.metadata.contact else { return };
+        let xml = &mut self.xml;
+        xml.open("ContactInformation", &[]);
+        xml.open("ContactPersonPrimary", &[]);
+        fields(xml, &[("ContactPerson", &contact.person), ("ContactOrganization", &contact.organization)]);
+        xml.close("ContactPersonPrimary");
+        fields(xml, &[("ContactPosition", &contact.position)]);
+        xml.open("ContactAddress", &[]);
+        xml.element("AddressType", contact.address_type.as_deref().unwrap_or("postal"));
+        fields(
+            xml,
+            &[
+                ("Address", &contact.address),
+                ("City", &contact.city),
+                ("StateOrProvince", &contact.state),
+                ("PostCode", &contact.postcode),
+                ("Country", &contact.country),
+            ],
+        );
+        xml.close("ContactAddress");
+        fields(
+            xml,
+            &[
+                ("ContactVoiceTelephone", &contact.phone),
+                ("ContactFacsimileTelephone", &contact.fax),
+                ("ContactElectronicMailAddress", &contact.email),
+            ],
+        );
+        xml.close("ContactInformation");
+    }
+
+    fn requests(&mut self) {
+        self.xml.open("Request", &[]);
+        let formats: Vec<&str> = self.options.image_formats.iter().map(|(name, _)| name.as_str()).collect();
+        match self.version {
+            WmsVersion::V1_0_0 => {
+                // 1.0.0 has a closed list of names.
+                let known =
+                    [("image/png", "PNG"), ("image/jpeg", "JPEG"), ("image/gif", "GIF"), ("image/tiff", "TIFF")];
+                let known = |format: &&str| known.iter().find(|(mime, _)| mime == format).map(|(_, name)| *name);
+                let formats: Vec<&str> = formats.iter().filter_map(known).collect();
+                self.operation("Capabilities", &["WMS_XML"]);
+                self.operation("Map", &formats);
+            }
+            WmsVersion::V1_1_0 | WmsVersion::V1_1_1 => {
+                self.operation("GetCapabilities", &["application/vnd.ogc.wms_xml"]);
+                self.operation("GetMap", &formats);
+            }
+            WmsVersion::V1_3_0 => {
+                self.operation("GetCapabilities", &["text/xml"]);
+                self.operation("GetMap", &formats);
+            }
+        }
+        let info_formats = self.info_formats();
+        let name = if self.version == WmsVersion::V1_0_0 { "FeatureInfo" } else { "GetFeatureInfo" };
+        self.operation(name, &info_formats);
+        self.xml.close("Request");
+    }
+
+    fn operation(&mut self, name: &str, formats: &[&str]) {
+        let address = format!("{ADDRESS}?");
+        let xml = &mut self.xml;
+        xml.open(name, &[]);
+        if self.version == WmsVersion::V1_0_0 {
+            xml.open("Format", &[]);
+            formats.iter().for_each(|format| xml.empty(format, &[]));
+            xml.close("Format");
+        } else {
+            formats.iter().for_each(|format| xml.element("Format", format));
+        }
+        xml.open("DCPType", &[]);
+        xml.open("HTTP", &[]);
+        if self.version == WmsVersion::V1_0_0 {
+            xml.empty("Get", &[("onlineResource", &address)]);
+        } else {
+            xml.open("Get", &[]);
+            self.reference(&address);
+            self.xml.close("Get");
+        }
+        self.xml.close("HTTP");
+        self.xml.close("DCPType");
+        self.xml.close(name);
+    }
+
+    fn info_formats(&self) -> Vec<&'static str> {
+        let version = self.version;
+        let format = |kind: &str| match (kind, version) {
+            ("xml", WmsVersion::V1_0_0) => Some("GML.1"),
+            (_, WmsVersion::V1_0_0) => Some("MIME"),
+            ("text", _) => Some("text/plain"),
+            ("html", _) => Some("text/html"),
+            ("xml", WmsVersion::V1_3_0) => Some("text/xml"),
+            ("xml", _) => Some("application/vnd.ogc.gml"),
+            ("json", _) => Some("application/json"),
+            _ => None,
+        };
+        if self.options.featureinfo_types.is_empty() {
+            return ["text", "html", "xml"].into_iter().filter_map(format).collect();
+        }
+        self.options.featureinfo_types.iter().filter_map(|kind| format(kind)).collect()
+    }
+
+    fn exceptions(&mut self) {
+        let xml = &mut self.xml;
+        xml.open("Exception", &[]);
+        match self.version {
+            WmsVersion::V1_0_0 => {
+                xml.open("Format", &[]);
+                ["INIMAGE", "BLANK", "WMS_XML"].iter().for_each(|name| xml.empty(name, &[]));
+                xml.close("Format");
+            }
+            WmsVersion::V1_1_0 | WmsVersion::V1_1_1 => {
+                for name in ["se_xml", "se_inimage", "se_blank"] {
+                    xml.element("Format", &format!("application/vnd.ogc.{name}"));
+                }
+            }
+            WmsVersion::V1_3_0 => ["XML", "INIMAGE", "BLANK"].iter().for_each(|name| xml.element("Format", name)),
+        }
+        xml.close("Exception");
+    }
+
+    /// The grids in which `tiled=true` gives tiles, as TMS offers them.
+    fn tile_sets(&mut self) {
+        let options = self.options;
+        self.xml.open("VendorSpecificCapabilities", &[]);
+        for layer in &options.tile_layers {
+            for set in &layer.tile_sets {
+                let grid = set.manager.grid();
+                let tile_map = TileMapOf(grid);
+                let resolutions: Vec<String> = tile_map.resolutions().map(float).collect();
+                let format = set.manager.image().format.as_ref().filter(|format| !format.is_mixed());
+                let code = match self.version {
+                    WmsVersion::V1_1_0 if tile_map.is_global_mercator() => "OSGEO:41001",
+                    _ => grid.srs().code(),
+                };
+                self.xml.open("TileSet", &[]);
+                self.xml.element("SRS", code);
+                self.bbox("SRS", code, grid.bbox().to_array().map(float));
+                self.xml.element("Resolutions", &resolutions.join(" "));
+                self.xml.element("Width", &grid.tile_size().width.to_string());
+                self.xml.element("Height", &grid.tile_size().height.to_string());
+                self.xml.element("Format", format.map_or("image/png", ImageFormat::as_str));
+                self.xml.element("Layers", &layer.name);
+                self.xml.element("Styles", "");
+                self.xml.close("TileSet");
+            }
+        }
+        self.xml.close("VendorSpecificCapabilities");
+    }
+
+    /// The order of elements is that of the DTDs and of the schema.
+    fn layer(&mut self, layer: &MapLayer, is_root: bool) {
+        let boxes = Arc::clone(self.boxes.next().expect("there are boxes for each layer"));
+        let metadata = Arc::clone(&layer.metadata);
+        self.xml.open("Layer", &[]);
+        if let Some(name) = &layer.name {
+            self.xml.element("Name", name);
+        }
+        let title = match layer.title.as_str() {
+            "" if is_root => self.options.metadata.title.as_deref().unwrap_or(DEFAULT_TITLE),
+            title => title,
+        };
+        self.xml.element("Title", title);
+        if self.version >= WmsVersion::V1_1_1
+            && let Some(text) = &metadata.abstract_
+        {
+            self.xml.element("Abstract", text);
+        }
+        if self.version == WmsVersion::V1_3_0 {
+            self.keywords(&metadata.keywords);
+        }
+        self.srs_list(is_root);
+        self.boxes(&boxes);
+        self.links(&metadata);
+        self.scales(layer);
+        for child in &layer.children {
+            self.layer(child, false);
+        }
+        self.xml.close("Layer");
+    }
+
+    /// Children inherit the list, but those of 1.0.0 say it again.
+    fn srs_list(&mut self, is_root: bool) {
+        let codes = self.options.srs.iter().map(Srs::code);
+        match self.version {
+            WmsVersion::V1_0_0 => self.xml.element("SRS", &codes.collect::<Vec<_>>().join(" ")),
+            _ if !is_root => {}
+            WmsVersion::V1_1_0 => self.xml.element("SRS", &codes.collect::<Vec<_>>().join(" ")),
+            WmsVersion::V1_1_1 => codes.for_each(|code| self.xml.element("SRS", code)),
+            WmsVersion::V1_3_0 => codes.for_each(|code| self.xml.element("CRS", code)),
+        }
+    }
+
+    fn boxes(&mut self, boxes: &LayerBoxes) {
+        let [west, south, east, north] = boxes.geographic.to_array().map(number);
+        if self.version == WmsVersion::V1_3_0 {
+            self.xml.open("EX_GeographicBoundingBox", &[]);
+            self.xml.element("westBoundLongitude", &west);
+            self.xml.element("eastBoundLongitude", &east);
+            self.xml.element("southBoundLatitude", &south);
+            self.xml.element("northBoundLatitude", &north);
+            self.xml.close("EX_GeographicBoundingBox");
+        } else {
+            let edges = [("minx", west.as_str()), ("miny", &south), ("maxx", &east), ("maxy", &north)];
+            self.xml.empty("LatLonBoundingBox", &edges);
+        }
+        for (srs, bbox) in &boxes.boxes {
+            let Bbox { min_x, min_y, max_x, max_y } = *bbox;
+            match self.version {
+                WmsVersion::V1_3_0 if srs.is_north_first() => {
+                    self.bbox("CRS", srs.code(), [min_y, min_x, max_y, max_x].map(number))
+                }
+                WmsVersion::V1_3_0 => self.bbox("CRS", srs.code(), bbox.to_array().map(number)),
+                _ => self.bbox("SRS", srs.code(), bbox.to_array().map(number)),
+            }
+        }
+    }
+
+    fn bbox(&mut self, srs_attribute: &str, code: &str, [min_x, min_y, max_x, max_y]: [String; 4]) {
+        let edges = [("minx", min_x.as_str()), ("miny", &min_y), ("maxx", &max_x), ("maxy", &max_y)];
+        self.xml.empty("BoundingBox", &[&[(srs_attribute, code)], &edges[..]].concat());
+    }
+
+    fn links(&mut self, metadata: &LayerMetadata) {
+        match self.version {
+            WmsVersion::V1_0_0 | WmsVersion::V1_1_0 => {}
+            WmsVersion::V1_1_1 => {
+                // The DTD knows two kinds.
+                for resource in &metadata.metadata {
+                    let kind = match resource.kind.as_deref() {
+                        Some("ISO19115:2003") => "TC211",
+                        Some("FGDC:1998") => "FGDC",
+                        _ => continue,
+                    };
+                    self.link("MetadataURL", &[("type", kind)], resource);
+                }
+            }
+            WmsVersion::V1_3_0 => {
+                if let Some(attribution) = &metadata.attribution {
+                    self.attribution(attribution);
+                }
+                for identifier in &metadata.identifiers {
+                    self.xml.open("AuthorityURL", &[("name", &identifier.name)]);
+                    self.reference(&identifier.url);
+                    self.xml.close("AuthorityURL");
+                }
+                for identifier in &metadata.identifiers {
+                    self.xml.element_with("Identifier", &[("authority", &identifier.name)], &identifier.value);
+                }
+                for resource in &metadata.metadata {
+                    self.link("MetadataURL", &[("type", resource.kind.as_deref().unwrap_or(""))], resource);
+                }
+                metadata.data.iter().for_each(|resource| self.link("DataURL", &[], resource));
+                metadata.feature_lists.iter().for_each(|resource| self.link("FeatureListURL", &[], resource));
+            }
+        }
+    }
+
+    fn attribution(&mut self, attribution: &Attribution) {
+        self.xml.open("Attribution", &[]);
+        if let Some(title) = &attribution.title {
+            self.xml.element("Title", title);
+        }
+        if let Some(url) = &attribution.url {
+            self.reference(url);
+        }
+        if let Some(logo) = &attribution.logo {
+            let width = logo.width.map(|width| width.to_string());
+            let height = logo.height.map(|height| height.to_string());
+            let sides = [("width", &width), ("height", &height)];
+            let sides: Vec<_> = sides.iter().filter_map(|(name, side)| Some((*name, side.as_deref()?))).collect();
+            self.xml.open("LogoURL", &sides);
+            self.xml.element("Format", logo.format.as_deref().unwrap_or(""));
+            self.reference(&logo.url);
+            self.xml.close("LogoURL");
+        }
+        self.xml.close("Attribution");
+    }
+
+    fn link(&mut self, name: &str, attributes: &[(&str, &str)], resource: &OnlineResource) {
+        self.xml.open(name, attributes);
+        self.xml.element("Format", resource.format.as_deref().unwrap_or(""));
+        self.reference(&resource.url);
+        self.xml.close(name);
+    }
+
+    /// Scale hints are diagonals of a pixel in metres, denominators are of pixels of 0.28 mm.
+    fn scales(&mut self, layer: &MapLayer) {
+        let (finest, coarsest) = (layer.resolutions.max_res, layer.resolutions.min_res);
+        if self.version == WmsVersion::V1_3_0 {
+            for (name, resolution) in [("MinScaleDenominator", finest), ("MaxScaleDenominator", coarsest)] {
+                if let Some(resolution) = resolution {
+                    self.xml.element(name, &float(resolution / PIXEL_SIZE_M));
+                }
+            }
+        } else if !layer.resolutions.is_unlimited() {
+            let hint = |resolution: Option<f64>| resolution.map(|resolution| float(resolution * SQRT_2));
+            let hints = [("min", hint(finest)), ("max", hint(coarsest))];
+            let hints: Vec<_> = hints.iter().filter_map(|(name, hint)| Some((*name, hint.as_deref()?))).collect();
+            self.xml.empty("ScaleHint", &hints);
+        }
+    }
+
+    fn keywords(&mut self, lists: &[KeywordList]) {
+        if lists.iter().all(|list| list.keywords.is_empty()) {
+            return;
+        }
+        self.xml.open("KeywordList", &[]);
+        for list in lists {
+            let vocabulary = list.vocabulary.as_deref().map(|vocabulary| ("vocabulary", vocabulary));
+            let attributes: Vec<_> = vocabulary.into_iter().collect();
+            list.keywords.iter().for_each(|keyword| self.xml.element_with("Keyword", &attributes, keyword));
+        }
+        self.xml.close("KeywordList");
+    }
+
+    fn reference(&mut self, url: &str) {
+        match self.version {
+            // The root declares the namespace.
+            WmsVersion::V1_3_0 => self.xml.empty("OnlineResource", &[("xlink:href", url)]),
+            _ => self.xml.empty("OnlineResource", &[XLINK, ("xlink:href", url)]),
+        }
+    }
+}
+
+fn fields(xml: &mut Writer, fields: &[(&str, &Option<String>)]) {
+    for (name, text) in fields {
+        xml.element(name, text.as_deref().unwrap_or(""));
+    }
+}
+
+/// A grid as TMS 1.0.0 sees it: its global profiles begin where the world has two (or four) tiles, and of grids with a
+/// factor of √2 only each second level is offered.
+struct TileMapOf<'a>(&'a TileGrid);
+
+impl TileMapOf<'_> {
+    fn is_global_mercator(&self) -> bool {
+        const EDGE: f64 = 20_037_508.342_789_244;
+        *self.0.srs() == Srs::web_mercator() && self.0.bbox() == Bbox::new(-EDGE, -EDGE, EDGE, EDGE)
+    }
+
+    fn is_global_geodetic(&self) -> bool {
+        *self.0.srs() == Srs::wgs84() && self.0.bbox() == Bbox::new(-180.0, -90.0, 180.0, 90.0)
+    }
+
+    fn resolutions(&self) -> impl Iterator<Item = f64> {
+        let levels = self.0.levels();
+        let is_sqrt2 = match levels {
+            [first, second, ..] => (first.resolution / second.resolution - SQRT_2).abs() < 1e-6,
+            _ => false,
+        };
+        let skipped = usize::from(self.is_global_mercator() || self.is_global_geodetic());
+        levels.iter().step_by(if is_sqrt2 { 2 } else { 1 }).skip(skipped).map(|level| level.resolution)
+    }
+}

@@ -1,0 +1,161 @@
+//! GetMap.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use mapproxy_grid::{Bbox, Size, Srs};
+use mapproxy_image::{GeoReference, ImageError, ImageFormat, ImageOptions, MapImage, merge, message};
+use mapproxy_map::render::{RenderOptions, render_all};
+use mapproxy_map::{MapError, MapQuery, Purpose};
+
+use super::Wms;
+use super::dialect::Dialect;
+use super::error::WmsError;
+use super::request::GetMap;
+use crate::response::{forbid_caching, respond};
+use crate::{Incoming, Response};
+
+/// Pixels of the largest picture where the configuration has no limit.
+const MAX_PIXELS: u64 = 1 << 28;
+
+/// A map that may be drawn.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) layers: &'a [String],
+    pub(super) query: MapQuery,
+    /// Also the content type of the answer.
+    pub(super) format: &'a str,
+    pub(super) options: Arc<ImageOptions>,
+}
+
+impl Wms {
+    pub(super) fn get_map(&self, incoming: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
+        let request = GetMap::parse(incoming.params(), dialect, &self.options.forward_params)?;
+        let plan = self.plan(&request, dialect)?;
+        if request.tiled
+            && let Some(answer) = self.single_tile(&plan, incoming.headers)?
+        {
+            return Ok(answer);
+        }
+        let image = self.draw(&plan).map_err(|error| self.map_error(&error))?;
+        let image = if request.tiled { image } else { self.sign(image).map_err(|error| image_error(&error))? };
+        let image = image.with_geo_reference(GeoReference { bbox: plan.query.bbox, srs: plan.query.srs.clone() });
+        let encoded = image.encode(&plan.options).map_err(|error| image_error(&error))?;
+        let response = respond(StatusCode::OK, plan.format.to_owned(), encoded.bytes);
+        Ok(if image.cacheable() { response } else { forbid_caching(response) })
+    }
+
+    /// Checks what is asked against what there is.
+    pub(super) fn plan<'a>(&'a self, request: &'a GetMap, dialect: &Dialect) -> Result<Plan<'a>, WmsError> {
+        if request.size.pixels() > self.max_pixels() {
+            return Err(WmsError { xml_only: true, ..WmsError::new("image size too large") });
+        }
+        self.tree.check(&request.layers)?;
+        let Some((format, options)) = self.image_format(&request.format, dialect) else {
+            let message = format!("unsupported image format: {}", request.format);
+            return Err(WmsError::with_code("InvalidFormat", message));
+        };
+        let srs = self.srs(&request.srs, dialect)?;
+        let Bbox { min_x, min_y, max_x, max_y } = request.bbox;
+        let bbox = if dialect.crs_axis_order && srs.is_north_first() {
+            Bbox::new(min_y, min_x, max_y, max_x)
+        } else {
+            request.bbox
+        };
+        let query = MapQuery {
+            bbox,
+            size: request.size,
+            srs: srs.clone(),
+            format: ImageFormat::new(format),
+            transparent: request.style.transparent,
+            dimensions: Arc::clone(&request.dimensions),
+            purpose: Purpose::Serve,
+        };
+        Ok(Plan { layers: &request.layers, query, format, options: request.style.apply(options) })
+    }
+
+    /// The map, empty outside of the box that `bbox_srs` sets for its SRS.
+    fn draw(&self, plan: &Plan<'_>) -> Result<MapImage, MapError> {
+        let query = &plan.query;
+        let limit = match self.limit(&query.srs) {
+            Some(limit) if !limit.contains(&query.bbox) => limit,
+            _ => return self.draw_all(plan, query),
+        };
+        let Some((x, y, part)) = part_inside(query, &limit) else {
+            return Ok(MapImage::blank(query.size, Arc::clone(&plan.options)));
+        };
+        let image = self.draw_all(plan, &part)?;
+        let placed = merge::place(&image, i64::from(x), i64::from(y), query.size, &plan.options);
+        let placed = placed.map_err(|error| MapError::Image { source_name: "limited map".into(), error })?;
+        Ok(placed.with_cacheable(image.cacheable()))
+    }
+
+    fn draw_all(&self, plan: &Plan<'_>, query: &MapQuery) -> Result<MapImage, MapError> {
+        let how = RenderOptions {
+            on_errors: self.options.on_source_errors,
+            concurrency: self.options.concurrent_layer_renderer,
+            hide_error_details: self.options.hide_error_details,
+        };
+        render_all(&self.tree.sources(plan.layers, query), query, &plan.options, how)
+    }
+
+    /// Draws the attribution on the map, if there is one.
+    fn sign(&self, image: MapImage) -> Result<MapImage, ImageError> {
+        let Some(text) = &self.options.attribution else { return Ok(image) };
+        let mut pixels = Arc::unwrap_or_clone(image.pixels()?);
+        message::attribution(&mut pixels, text);
+        let cacheable = image.cacheable();
+        Ok(MapImage::from_pixels(pixels, Arc::clone(image.options())).with_cacheable(cacheable))
+    }
+
+    pub(super) fn max_pixels(&self) -> u64 {
+        self.options.max_output_pixels.unwrap_or(MAX_PIXELS)
+    }
+
+    /// The format called `name`, with its options. In 1.0.0 names are `PNG`, `JPEG`, ….
+    pub(super) fn image_format(&self, name: &str, dialect: &Dialect) -> Option<(&String, &Arc<ImageOptions>)> {
+        let formats = &self.options.image_formats;
+        let exact = formats.iter().find(|(format, _)| format == name);
+        let short = || {
+            let has_name = |format: &str| format.strip_prefix("image/").is_some_and(|f| f.eq_ignore_ascii_case(name));
+            formats.iter().find(|(format, _)| dialect.has_short_formats && has_name(format))
+        };
+        exact.or_else(short).map(|(format, options)| (format, options))
+    }
+
+    pub(super) fn srs(&self, code: &str, dialect: &Dialect) -> Result<&Srs, WmsError> {
+        self.options.srs.iter().find(|srs| srs.code().eq_ignore_ascii_case(code)).ok_or_else(|| {
+            let message = format!("unsupported {}: {code}", dialect.srs_param);
+            WmsError::with_code(dialect.invalid_srs, message)
+        })
+    }
+
+    /// The box beyond which nothing is drawn in `srs`.
+    pub(super) fn limit(&self, srs: &Srs) -> Option<Bbox> {
+        self.options.bbox_srs.iter().find(|limited| limited.srs == *srs)?.bbox
+    }
+
+    pub(super) fn map_error(&self, error: &MapError) -> WmsError {
+        WmsError::from_map(error, self.options.hide_error_details)
+    }
+}
+
+pub(super) fn image_error(error: &ImageError) -> WmsError {
+    log::warn!(target: "mapproxy.service.wms", "{error}");
+    WmsError::new(format!("error while processing image file: {error}"))
+}
+
+/// The part of a query inside `limit`, and the column and row of its upper left pixel; `None` where that is less than
+/// a pixel.
+fn part_inside(query: &MapQuery, limit: &Bbox) -> Option<(u32, u32, MapQuery)> {
+    let bbox = query.bbox.intersection(limit)?;
+    let (x_res, y_res) = query.bbox.resolution(query.size);
+    // Inside of the picture, so neither negative nor too large.
+    let pixel = |distance: f64, res: f64| (distance / res) as u32;
+    let left = pixel(bbox.min_x - query.bbox.min_x, x_res);
+    let right = pixel(bbox.max_x - query.bbox.min_x, x_res);
+    let top = pixel(query.bbox.max_y - bbox.max_y, y_res);
+    let bottom = pixel(query.bbox.max_y - bbox.min_y, y_res);
+    let size = Size::new(right - left, bottom - top);
+    (size.pixels() > 0).then(|| (left, top, query.sub(bbox, size)))
+}

@@ -1,0 +1,100 @@
+//! `tiled=true` (WMS-C): maps that are a tile of a cache, given as it is kept.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use mapproxy_cache::TileManager;
+use mapproxy_grid::{Size, TileCoord};
+use mapproxy_image::MapImage;
+use mapproxy_image::merge::{self, Frame, Layer};
+use mapproxy_map::MapQuery;
+
+use super::Wms;
+use super::error::WmsError;
+use super::map::{Plan, image_error};
+use crate::conditional::Validators;
+use crate::response::{forbid_caching, respond};
+use crate::{Response, TileLayer};
+
+impl Wms {
+    /// Checks that the map is one tile of each layer that has tiles. Where it is nothing but a tile, this is the answer.
+    pub(super) fn single_tile(&self, plan: &Plan<'_>, headers: &HeaderMap) -> Result<Option<Response>, WmsError> {
+        let mut tile = None;
+        for name in plan.layers {
+            let Some(layer) = self.options.tile_layers.iter().find(|layer| layer.name == *name) else { continue };
+            let Some(manager) = tiles_for(layer, &plan.query) else { continue };
+            tile = tile_of(manager, &plan.query)?.map(|coord| (manager, coord));
+        }
+        let is_limited = self.limit(&plan.query.srs).is_some_and(|limit| !limit.contains(&plan.query.bbox));
+        match tile {
+            Some((manager, coord)) if plan.layers.len() == 1 && !is_limited => {
+                if self.tree.sources(plan.layers, &plan.query).is_empty() {
+                    return Ok(None);
+                }
+                self.tile_answer(plan, manager, coord, headers).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn tile_answer(
+        &self,
+        plan: &Plan<'_>,
+        manager: &TileManager,
+        coord: TileCoord,
+        headers: &HeaderMap,
+    ) -> Result<Response, WmsError> {
+        let Plan { query, options, .. } = plan;
+        let tile = manager.load(coord, &query.dimensions).map_err(|error| self.map_error(&error))?;
+        let image = match &tile.bytes {
+            Some(bytes) => {
+                let image = MapImage::from_encoded(bytes.clone(), Arc::clone(manager.image()));
+                let frame = Frame { size: query.size, bbox: query.bbox, srs: &query.srs };
+                let layers = vec![Layer { image, coverage: None }];
+                merge::merge(layers, options, &frame).map_err(|error| image_error(&error))?
+            }
+            None => MapImage::blank(query.size, Arc::clone(options)),
+        };
+        let encoded = image.encode(options).map_err(|error| image_error(&error))?;
+        let stored_size = tile.bytes.as_ref().map(|bytes| bytes.len() as u64);
+        let response = respond(StatusCode::OK, plan.format.to_owned(), encoded.bytes);
+        if !tile.cacheable {
+            return Ok(forbid_caching(response));
+        }
+        Ok(match tile.modified.zip(stored_size) {
+            Some((modified, size)) => {
+                Validators::of_stored(modified, size, self.options.max_tile_age).apply(headers, response)
+            }
+            None => response,
+        })
+    }
+}
+
+/// The tiles in the SRS of the query, else any.
+fn tiles_for<'a>(layer: &'a TileLayer, query: &MapQuery) -> Option<&'a Arc<TileManager>> {
+    let managers = || layer.tile_sets.iter().map(|set| &set.manager);
+    managers().find(|manager| *manager.grid().srs() == query.srs).or_else(|| managers().next())
+}
+
+/// The tile that the query asks for; `None` where there is nothing.
+fn tile_of(manager: &TileManager, query: &MapQuery) -> Result<Option<TileCoord>, WmsError> {
+    let grid = manager.grid();
+    if let Some(format) =
+        manager.image().format.as_ref().filter(|format| !format.is_mixed() && **format != query.format)
+    {
+        return Err(WmsError::new(format!("Invalid request: invalid tile format, use {}", format.ext())));
+    }
+    let Size { width, height } = grid.tile_size();
+    if query.size != grid.tile_size() {
+        return Err(WmsError::new(format!("Invalid request: invalid tile size (use {width}x{height})")));
+    }
+    let misplaced = |reason: &str| WmsError::new(format!("Request too large or invalid BBOX. ({reason})"));
+    let affected = grid.affected_tiles(&query.bbox, query.size, &query.srs).map_err(|e| misplaced(&e.to_string()))?;
+    let Some(affected) = affected else { return Ok(None) };
+    let [tile] = affected.tiles[..] else { return Err(misplaced("not a single tile")) };
+    let (x_res, y_res) = query.bbox.resolution(query.size);
+    if *grid.srs() != query.srs || !affected.bbox.almost_equals(&query.bbox, x_res / 10.0, y_res / 10.0) {
+        return Err(misplaced("query does not align to tile boundaries"));
+    }
+    Ok(tile)
+}

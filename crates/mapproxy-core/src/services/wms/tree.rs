@@ -1,0 +1,83 @@
+//! Layers by name, as far as drawing them goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mapproxy_grid::ResolutionRange;
+use mapproxy_map::{MapQuery, MapSource};
+
+use super::error::WmsError;
+use crate::MapLayer;
+
+/// What each name stands for: the layer's own sources, or those of the layers in it.
+#[derive(Debug, Default)]
+pub(super) struct LayerTree {
+    named: HashMap<String, Vec<Leaf>>,
+    leaves: usize,
+}
+
+/// A layer that is drawn as a whole.
+#[derive(Clone, Debug)]
+struct Leaf {
+    /// Tells leaves apart.
+    id: usize,
+    sources: Arc<[Arc<dyn MapSource>]>,
+    /// Its own range, and those of the groups between it and the name.
+    resolutions: Vec<ResolutionRange>,
+}
+
+impl LayerTree {
+    pub(super) fn new(root: &MapLayer) -> LayerTree {
+        let mut tree = LayerTree::default();
+        tree.add(root);
+        tree
+    }
+
+    fn add(&mut self, layer: &MapLayer) -> Vec<Leaf> {
+        let below: Vec<Leaf> = layer.children.iter().flat_map(|child| self.add(child)).collect();
+        let mut leaves = if layer.sources.is_empty() {
+            below
+        } else {
+            self.leaves += 1;
+            vec![Leaf { id: self.leaves, sources: layer.sources.as_slice().into(), resolutions: Vec::new() }]
+        };
+        if !layer.resolutions.is_unlimited() {
+            leaves.iter_mut().for_each(|leaf| leaf.resolutions.push(layer.resolutions));
+        }
+        if let Some(name) = &layer.name {
+            self.named.insert(name.clone(), leaves.clone());
+        }
+        leaves
+    }
+
+    /// Each name is a layer's.
+    pub(super) fn check<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<(), WmsError> {
+        match names.into_iter().find(|name| !self.named.contains_key(*name)) {
+            Some(name) => Err(WmsError::with_code("LayerNotDefined", format!("unknown layer: {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The sources of layers that are shown at the resolution of `query`, bottom to top. A layer named twice, alone or
+    /// as part of a group, is drawn where it comes first.
+    pub(super) fn sources(&self, names: &[String], query: &MapQuery) -> Vec<Arc<dyn MapSource>> {
+        let mut seen = Vec::new();
+        let mut sources = Vec::new();
+        for leaf in names.iter().filter_map(|name| self.named.get(name)).flatten() {
+            if seen.contains(&leaf.id) {
+                continue;
+            }
+            seen.push(leaf.id);
+            if leaf.is_shown(query) {
+                sources.extend(leaf.sources.iter().cloned());
+            }
+        }
+        sources
+    }
+}
+
+impl Leaf {
+    fn is_shown(&self, query: &MapQuery) -> bool {
+        self.resolutions.iter().all(|range| range.contains(&query.bbox, query.size, &query.srs))
+    }
+}
