@@ -15,6 +15,7 @@ pub mod mask;
 pub mod merge;
 pub mod message;
 mod quantize;
+mod resample;
 pub mod tiles;
 pub mod transform;
 

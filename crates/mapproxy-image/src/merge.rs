@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use mapproxy_grid::{Bbox, Coverage, Size, Srs};
 
-use crate::{ImageError, ImageOptions, MapImage};
+use crate::map_image::blank;
+use crate::pixels::{mix, mul_255};
+use crate::{Color, ImageError, ImageOptions, MapImage, PixelMode, Pixels, mask};
 
 /// One picture of a stack.
 #[derive(Clone, Debug)]
@@ -27,12 +29,142 @@ pub struct Frame<'a> {
 }
 
 /// Merges bottom to top. One layer that needs nothing done is returned as it is; no layer gives a blank picture.
+///
+/// A layer above others is composed by its alpha, times its `opacity`. On an opaque picture `opacity` counts for layers
+/// without alpha only, as it always did. A picture of another size than the frame's lies in the upper left corner.
 pub fn merge(layers: Vec<Layer<'_>>, options: &Arc<ImageOptions>, frame: &Frame<'_>) -> Result<MapImage, ImageError> {
-    let _ = (layers, options, frame);
-    todo!()
+    if layers.is_empty() {
+        return Ok(MapImage::blank(frame.size, options.clone()));
+    }
+    let cacheable = layers.iter().all(|layer| layer.image.cacheable());
+    if let [Layer { image, coverage }] = &layers[..]
+        && !coverage.is_some_and(Coverage::clip)
+        && (image.options().transparent != Some(true) || options.transparent == Some(true))
+        && image.size()? == frame.size
+    {
+        return Ok(layers.into_iter().next().expect("one layer, by the pattern").image);
+    }
+    let mut canvas = Canvas::new(blank(frame.size, options));
+    for Layer { image, coverage } in layers {
+        let opacity = image.options().opacity;
+        let mut pixels = image.into_pixels()?;
+        if let Some(coverage) = coverage.filter(|coverage| coverage.clip()) {
+            pixels = mask::clip(pixels, &frame.bbox, frame.srs, coverage)?;
+        }
+        canvas.add(pixels, opacity);
+    }
+    Ok(MapImage::from_pixels(canvas.finish(options), options.clone()).with_cacheable(cacheable))
+}
+
+/// The picture that layers are laid on: RGB or RGBA.
+struct Canvas {
+    pixels: Pixels,
+}
+
+impl Canvas {
+    fn new(pixels: Pixels) -> Canvas {
+        let mode = if pixels.mode() == PixelMode::Rgba { PixelMode::Rgba } else { PixelMode::Rgb };
+        Canvas { pixels: pixels.into_mode(mode) }
+    }
+
+    fn finish(self, options: &ImageOptions) -> Pixels {
+        self.pixels.into_mode(crate::map_image::canvas_mode(options))
+    }
+
+    fn add(&mut self, layer: Pixels, opacity: Option<f32>) {
+        let opacity = opacity.filter(|&opacity| opacity < 1.0).map(|opacity| opacity.max(0.0));
+        match (self.pixels.mode(), layer.mode()) {
+            (PixelMode::Rgba, PixelMode::Rgba) => {
+                let opacity = opacity.map_or(255, |opacity| (255.0 * opacity) as u32);
+                self.rows(&layer, |below, above| over(below, above, opacity));
+            }
+            (PixelMode::Rgba, _) => {
+                let layer = layer.into_mode(PixelMode::Rgba);
+                match opacity {
+                    Some(opacity) => self.rows(&layer, |below, above| over(below, above, (255.0 * opacity) as u32)),
+                    None => self.pixels.copy_from(&layer, 0, 0),
+                }
+            }
+            (_, PixelMode::Rgba) => self.rows(&layer, paste),
+            _ => {
+                let layer = layer.into_mode(PixelMode::Rgb);
+                match opacity {
+                    Some(opacity) => self.rows(&layer, |below, above| blend(below, above, opacity)),
+                    None => self.pixels.copy_from(&layer, 0, 0),
+                }
+            }
+        }
+    }
+
+    /// Calls `work` with each row of the picture and of the layer, as far as both reach.
+    fn rows(&mut self, layer: &Pixels, work: impl Fn(&mut [u8], &[u8]) + Sync) {
+        use rayon::prelude::*;
+        let below = self.pixels.size().width as usize * self.pixels.mode().samples();
+        let above = layer.size().width as usize * layer.mode().samples();
+        if below == 0 || above == 0 {
+            return;
+        }
+        let rows = self.pixels.data_mut().par_chunks_exact_mut(below).zip(layer.data().par_chunks_exact(above));
+        rows.with_min_len(64).for_each(|(below, above)| work(below, above));
+    }
+}
+
+/// RGBA over RGBA (Porter and Duff's "over", alpha not premultiplied), the upper alpha times `opacity` of 255.
+pub(crate) fn over(below: &mut [u8], above: &[u8], opacity: u32) {
+    for (below, above) in below.chunks_exact_mut(4).zip(above.chunks_exact(4)) {
+        let alpha = mul_255(u32::from(above[3]), opacity);
+        let ground = u32::from(below[3]);
+        match (alpha, ground) {
+            (0, _) => {}
+            (255, _) | (_, 0) => {
+                below[..3].copy_from_slice(&above[..3]);
+                below[3] = alpha as u8;
+            }
+            (_, 255) => {
+                for i in 0..3 {
+                    below[i] = mix(below[i], above[i], alpha as u8);
+                }
+            }
+            _ => {
+                // All in 255ths of 255ths: both weights sum up to `total`.
+                let (upper, lower) = (alpha * 255, ground * (255 - alpha));
+                let total = upper + lower;
+                for i in 0..3 {
+                    let sum = u32::from(above[i]) * upper + u32::from(below[i]) * lower;
+                    below[i] = ((sum + total / 2) / total) as u8;
+                }
+                below[3] = ((total + 127) / 255) as u8;
+            }
+        }
+    }
+}
+
+/// RGBA over RGB.
+fn paste(below: &mut [u8], above: &[u8]) {
+    for (below, above) in below.chunks_exact_mut(3).zip(above.chunks_exact(4)) {
+        match above[3] {
+            0 => {}
+            255 => below.copy_from_slice(&above[..3]),
+            alpha => {
+                for (below, &above) in below.iter_mut().zip(above) {
+                    *below = mix(*below, above, alpha);
+                }
+            }
+        }
+    }
+}
+
+/// Samples of both by share.
+fn blend(below: &mut [u8], above: &[u8], share: f32) {
+    for (below, &above) in below.iter_mut().zip(above) {
+        let low = f32::from(*below);
+        *below = (low + share * (f32::from(above) - low)) as u8;
+    }
 }
 
 /// `image` (a part of a larger map) on an empty picture of `size`, its upper left corner at `x`, `y`.
+///
+/// The empty picture is transparent, in the background colour, whatever `options` say of transparency.
 pub fn place(
     image: &MapImage,
     x: i64,
@@ -40,6 +172,9 @@ pub fn place(
     size: Size,
     options: &Arc<ImageOptions>,
 ) -> Result<MapImage, ImageError> {
-    let _ = (image, x, y, size, options);
-    todo!()
+    let Color([r, g, b, _]) = options.bgcolor.unwrap_or(Color::WHITE);
+    let mut canvas = Pixels::filled(size, PixelMode::Rgba, Color([r, g, b, 0]));
+    let part = Arc::unwrap_or_clone(image.pixels()?).into_mode(PixelMode::Rgba);
+    canvas.copy_from(&part, x, y);
+    Ok(MapImage::from_pixels(canvas, options.clone()).with_cacheable(image.cacheable()))
 }

@@ -73,7 +73,7 @@ impl Default for EncodingOptions {
 }
 
 /// What a picture should be like.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImageOptions {
     /// The format; for a source's answer of unknown format, what its bytes say.
     pub format: Option<ImageFormat>,
@@ -111,20 +111,5 @@ impl ImageOptions {
     pub fn with_transparent(mut self, transparent: bool) -> Self {
         self.transparent = Some(transparent);
         self
-    }
-}
-
-impl Default for ImageOptions {
-    fn default() -> Self {
-        ImageOptions {
-            format: None,
-            mode: None,
-            colors: None,
-            transparent: None,
-            opacity: None,
-            resampling: Resampling::default(),
-            bgcolor: None,
-            encoding: EncodingOptions::default(),
-        }
     }
 }

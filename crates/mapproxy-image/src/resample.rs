@@ -1,0 +1,457 @@
+//! Pixels between pixels: scaling along the axes and warping by a mesh of quadrilaterals.
+//!
+//! The pixel in column `i` is sampled at `i + 0.5`. Nothing is averaged when a picture shrinks, and what is sampled from
+//! outside of the picture is empty: both as MapProxy has always drawn maps. Weights and sums are 32-bit floats in
+//! groups of four samples, which compilers turn into vector instructions; results are cut off, not rounded.
+
+use mapproxy_grid::Size;
+use rayon::prelude::*;
+
+use crate::{PixelMode, Pixels, Resampling};
+
+/// Pixels from which on more than one thread pays.
+const PARALLEL_PIXELS: u64 = 128 * 1024;
+
+/// A part of the answer with the places of its corners in the source, in pixels from the upper left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Quad {
+    /// Left column, top row, and those after the last.
+    pub(crate) area: [u32; 4],
+    /// Upper left, lower left, lower right, upper right.
+    pub(crate) corners: [(f64, f64); 4],
+}
+
+/// The picture's `window` (left, top, right, bottom, in pixels, fractions allowed) with `size` pixels.
+pub(crate) fn scale(src: &Pixels, window: [f64; 4], size: Size, resampling: Resampling) -> Pixels {
+    sampled(src, resampling, |src| match (src.mode(), resampling) {
+        (PixelMode::L, Resampling::Nearest) => scale_nearest::<1>(src, window, size),
+        (PixelMode::Rgb, Resampling::Nearest) => scale_nearest::<3>(src, window, size),
+        (PixelMode::Rgba, Resampling::Nearest) => scale_nearest::<4>(src, window, size),
+        (PixelMode::L, Resampling::Bilinear) => scale_weighted::<1, 2>(src, window, size, bilinear),
+        (PixelMode::Rgb, Resampling::Bilinear) => scale_weighted::<3, 2>(src, window, size, bilinear),
+        (PixelMode::Rgba, Resampling::Bilinear) => scale_weighted::<4, 2>(src, window, size, bilinear),
+        (PixelMode::L, Resampling::Bicubic) => scale_weighted::<1, 4>(src, window, size, bicubic),
+        (PixelMode::Rgb, Resampling::Bicubic) => scale_weighted::<3, 4>(src, window, size, bicubic),
+        (PixelMode::Rgba, Resampling::Bicubic) => scale_weighted::<4, 4>(src, window, size, bicubic),
+    })
+}
+
+/// The picture through a mesh; what no quad covers is empty.
+pub(crate) fn warp(src: &Pixels, quads: &[Quad], size: Size, resampling: Resampling) -> Pixels {
+    sampled(src, resampling, |src| match (src.mode(), resampling) {
+        (PixelMode::L, Resampling::Nearest) => warp_with::<1, 1>(src, quads, size, nearest),
+        (PixelMode::Rgb, Resampling::Nearest) => warp_with::<3, 1>(src, quads, size, nearest),
+        (PixelMode::Rgba, Resampling::Nearest) => warp_with::<4, 1>(src, quads, size, nearest),
+        (PixelMode::L, Resampling::Bilinear) => warp_with::<1, 2>(src, quads, size, bilinear),
+        (PixelMode::Rgb, Resampling::Bilinear) => warp_with::<3, 2>(src, quads, size, bilinear),
+        (PixelMode::Rgba, Resampling::Bilinear) => warp_with::<4, 2>(src, quads, size, bilinear),
+        (PixelMode::L, Resampling::Bicubic) => warp_with::<1, 4>(src, quads, size, bicubic),
+        (PixelMode::Rgb, Resampling::Bicubic) => warp_with::<3, 4>(src, quads, size, bicubic),
+        (PixelMode::Rgba, Resampling::Bicubic) => warp_with::<4, 4>(src, quads, size, bicubic),
+    })
+}
+
+/// Runs `work` on premultiplied samples where alpha has to weigh colours.
+fn sampled(src: &Pixels, resampling: Resampling, work: impl FnOnce(&Pixels) -> Pixels) -> Pixels {
+    if resampling == Resampling::Nearest || src.mode() != PixelMode::Rgba {
+        return work(src);
+    }
+    if !src.has_transparency() {
+        // Opaque everywhere: colours are their own products, also in the answer's empty parts.
+        return work(src);
+    }
+    let mut products = src.clone();
+    for p in products.data_mut().chunks_exact_mut(4) {
+        let alpha = u32::from(p[3]);
+        for sample in &mut p[..3] {
+            *sample = crate::pixels::mul_255(u32::from(*sample), alpha) as u8;
+        }
+    }
+    let mut out = work(&products);
+    for p in out.data_mut().chunks_exact_mut(4) {
+        let alpha = u32::from(p[3]);
+        if alpha != 255 && alpha != 0 {
+            for sample in &mut p[..3] {
+                *sample = (u32::from(*sample) * 255 / alpha).min(255) as u8;
+            }
+        }
+    }
+    out
+}
+
+fn nearest(_: f32) -> [f32; 1] {
+    [1.0]
+}
+
+fn bilinear(part: f32) -> [f32; 2] {
+    [1.0 - part, part]
+}
+
+/// Cubic convolution (Keys, 1981) with a = -1.
+#[inline(always)]
+fn bicubic(part: f32) -> [f32; 4] {
+    let rest = 1.0 - part;
+    let near = |d: f32| d * d * (d - 2.0) + 1.0;
+    let far = |d: f32| -d * (1.0 - d) * (1.0 - d);
+    [far(part), near(part), near(rest), far(rest)]
+}
+
+/// Where the columns (or rows) of the answer lie along one axis of the source.
+struct Axis {
+    /// Position of the first pixel's middle, and the step to the next.
+    start: f64,
+    step: f64,
+    /// Pixels of the source.
+    length: usize,
+    /// Pixels of the answer whose middle lies on the source.
+    covered: std::ops::Range<usize>,
+}
+
+impl Axis {
+    fn new(from: f64, to: f64, count: u32, length: u32) -> Axis {
+        let step = (to - from) / f64::from(count);
+        let start = from + step * 0.5;
+        let mut axis = Axis { start, step, length: length as usize, covered: 0..0 };
+        let inside = |i: &usize| (0.0..f64::from(length)).contains(&axis.at(*i));
+        // Middles go one way, so those inside are neighbours.
+        if let Some(first) = (0..count as usize).find(inside) {
+            let after = (first..count as usize).find(|i| !inside(i)).unwrap_or(count as usize);
+            axis.covered = first..after;
+        }
+        axis
+    }
+
+    fn at(&self, index: usize) -> f64 {
+        self.start + self.step * index as f64
+    }
+
+    /// The pixel that the middle of each covered one lies in.
+    fn pixels(&self) -> Vec<usize> {
+        self.covered.clone().map(|i| (self.at(i) as usize).min(self.length - 1)).collect()
+    }
+
+    /// For each covered pixel the first of `T` source pixels, which may lie up to two outside, and their weights.
+    fn taps<const T: usize>(&self, weights: fn(f32) -> [f32; T]) -> Vec<(isize, [f32; T])> {
+        let tap = |i| {
+            let position = self.at(i) - 0.5;
+            let whole = position.floor();
+            (whole as isize - (T as isize / 2 - 1), weights((position - whole) as f32))
+        };
+        self.covered.clone().map(tap).collect()
+    }
+}
+
+fn axes(src: &Pixels, [left, top, right, bottom]: [f64; 4], size: Size) -> Option<(Axis, Axis)> {
+    if ![left, top, right, bottom].iter().all(|v| v.is_finite()) || src.size().pixels() == 0 {
+        return None;
+    }
+    let columns = Axis::new(left, right, size.width, src.size().width);
+    let rows = Axis::new(top, bottom, size.height, src.size().height);
+    (!columns.covered.is_empty() && !rows.covered.is_empty()).then_some((columns, rows))
+}
+
+fn empty(size: Size, mode: PixelMode) -> Pixels {
+    Pixels::new(size, mode, vec![0; size.pixels() as usize * mode.samples()])
+}
+
+/// Calls `work` with each covered row of the answer and its place among them; in parallel when it pays.
+fn for_rows<S>(
+    out: &mut Pixels,
+    covered: std::ops::Range<usize>,
+    scratch: impl Fn() -> S + Send + Sync,
+    work: impl Fn(&mut S, usize, &mut [u8]) + Sync,
+) {
+    let (pixels, stride) = (out.size().pixels(), out.size().width as usize * out.mode().samples());
+    let rows = &mut out.data_mut()[covered.start * stride..covered.end * stride];
+    if pixels >= PARALLEL_PIXELS {
+        let jobs = rows.par_chunks_exact_mut(stride).enumerate().with_min_len(64);
+        jobs.for_each_init(scratch, |scratch, (index, row)| work(scratch, index, row));
+    } else {
+        let mut scratch = scratch();
+        for (index, row) in rows.chunks_exact_mut(stride).enumerate() {
+            work(&mut scratch, index, row);
+        }
+    }
+}
+
+fn scale_nearest<const N: usize>(src: &Pixels, window: [f64; 4], size: Size) -> Pixels {
+    let mut out = empty(size, src.mode());
+    let Some((columns, rows)) = axes(src, window, size) else { return out };
+    let stride = src.size().width as usize * N;
+    let (left, right) = (columns.covered.start * N, columns.covered.end * N);
+    let (from_columns, from_rows) = (columns.pixels(), rows.pixels());
+    for_rows(
+        &mut out,
+        rows.covered,
+        || (),
+        |(), index, row| {
+            let (from, _) = src.data()[from_rows[index] * stride..][..stride].as_chunks::<N>();
+            let (to, _) = row[left..right].as_chunks_mut::<N>();
+            for (to, &column) in to.iter_mut().zip(&from_columns) {
+                *to = from[column];
+            }
+        },
+    );
+    out
+}
+
+/// Scales rows first, then columns: the weights of a pixel are products of a row's and a column's.
+fn scale_weighted<const N: usize, const T: usize>(
+    src: &Pixels,
+    window: [f64; 4],
+    size: Size,
+    weights: fn(f32) -> [f32; T],
+) -> Pixels {
+    let mut out = empty(size, src.mode());
+    let Some((columns, rows)) = axes(src, window, size) else { return out };
+    let (left, right) = (columns.covered.start * N, columns.covered.end * N);
+    let (from_columns, from_rows) = (columns.taps(weights), rows.taps(weights));
+    let (width, height) = (src.size().width as isize, src.size().height as isize);
+    let stride = width as usize * N;
+    // The columns that are needed, of which some may lie outside and repeat the edge.
+    let needed = from_columns.iter().map(|(first, _)| *first);
+    let (first, last) = needed.fold((isize::MAX, isize::MIN), |(low, high), at| (low.min(at), high.max(at)));
+    let after = last + T as isize;
+    let inner = first.max(0)..after.min(width);
+    let from_columns: Vec<(usize, [f32; T])> =
+        from_columns.into_iter().map(|(at, weights)| ((at - first) as usize * N, weights)).collect();
+    // Groups of four samples are read, also of the last pixel.
+    let line = (after - first) as usize * N + 4;
+    for_rows(
+        &mut out,
+        rows.covered,
+        || vec![0f32; line],
+        |mixed, index, row| {
+            let (top, weights) = from_rows[index];
+            let lines: [&[u8]; T] = std::array::from_fn(|tap| {
+                let y = (top + tap as isize).clamp(0, height - 1) as usize;
+                &src.data()[y * stride..][inner.start as usize * N..inner.end as usize * N]
+            });
+            let before = (inner.start - first) as usize * N;
+            let count = lines[0].len();
+            mix_rows(lines, weights, &mut mixed[before..before + count]);
+            repeat_edges::<N>(mixed, before, before + count);
+            let (to, _) = row[left..right].as_chunks_mut::<N>();
+            mix_columns(mixed, &from_columns, to);
+        },
+    );
+    out
+}
+
+/// Weighted sums of rows.
+fn mix_rows<const T: usize>(rows: [&[u8]; T], weights: [f32; T], out: &mut [f32]) {
+    let rows = rows.map(|row| &row[..out.len()]);
+    for (i, out) in out.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for tap in 0..T {
+            sum += f32::from(rows[tap][i]) * weights[tap];
+        }
+        *out = sum;
+    }
+}
+
+/// Copies the first and last pixel outwards.
+fn repeat_edges<const N: usize>(line: &mut [f32], start: usize, end: usize) {
+    for i in (0..start).rev() {
+        line[i] = line[i + N];
+    }
+    for i in end..line.len() {
+        line[i] = line[i - N];
+    }
+}
+
+/// Weighted sums of neighbouring pixels, as samples.
+fn mix_columns<const N: usize, const T: usize>(line: &[f32], columns: &[(usize, [f32; T])], out: &mut [[u8; N]]) {
+    for (out, (first, weights)) in out.iter_mut().zip(columns) {
+        let taps = &line[*first..][..(T - 1) * N + 4];
+        let mut sum = [0f32; 4];
+        for tap in 0..T {
+            let pixel: [f32; 4] = std::array::from_fn(|i| taps[tap * N + i]);
+            for i in 0..4 {
+                sum[i] += pixel[i] * weights[tap];
+            }
+        }
+        let pixel = samples(sum);
+        *out = std::array::from_fn(|i| pixel[i]);
+    }
+}
+
+/// Sums as samples: cut off to whole numbers between 0 and 255. Adding 2^23 leaves the integer in the lowest bits of the
+/// float, which is cheaper than a checked conversion. The little less than a half makes the float's rounding a cutting
+/// off and keeps whole numbers whole.
+#[inline(always)]
+fn samples(sum: [f32; 4]) -> [u8; 4] {
+    const MAGIC: f32 = 8_388_608.0;
+    sum.map(|value| (((value - 0.498).clamp(0.0, 255.0)) + MAGIC).to_bits() as u8)
+}
+
+/// Positions with 32 bits behind the point: a step a pixel adds up without error that could be seen.
+const ONE: f64 = 4_294_967_296.0;
+/// Half a pixel.
+const HALF: i64 = 1 << 31;
+/// Farther corners come of points without image in the other SRS.
+const FARTHEST: f64 = 1e8;
+
+fn warp_with<const N: usize, const T: usize>(
+    src: &Pixels,
+    quads: &[Quad],
+    size: Size,
+    weights: fn(f32) -> [f32; T],
+) -> Pixels {
+    let mut out = empty(size, src.mode());
+    if size.pixels() == 0 || src.size().pixels() == 0 {
+        return out;
+    }
+    let quads: Vec<Warp> = quads.iter().filter_map(|quad| Warp::new(quad, src.size(), T)).collect();
+    for_rows(
+        &mut out,
+        0..size.height as usize,
+        || (),
+        |(), y, row| {
+            for quad in quads.iter().filter(|quad| quad.rows.contains(&y)) {
+                let (to, _) = row[quad.columns.start * N..quad.columns.end * N].as_chunks_mut::<N>();
+                let (at, step) = quad.line(y);
+                if quad.inner {
+                    warp_inner::<N, T>(src, at, step, to, weights);
+                } else {
+                    warp_edge::<N, T>(src, at, step, to, weights);
+                }
+            }
+        },
+    );
+    out
+}
+
+/// A quad ready to be walked.
+struct Warp {
+    columns: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
+    /// Per axis of the source: constant, per column, per row, per both.
+    x: [f64; 4],
+    y: [f64; 4],
+    /// All taps of all pixels lie on the source, with a pixel to spare.
+    inner: bool,
+}
+
+impl Warp {
+    fn new(quad: &Quad, src: Size, taps: usize) -> Option<Warp> {
+        let [left, top, right, bottom] = quad.area.map(|v| v as usize);
+        let [nw, sw, se, ne] = quad.corners;
+        let corners = [nw, sw, se, ne];
+        if corners.iter().any(|(x, y)| !(x.abs() <= FARTHEST && y.abs() <= FARTHEST)) || left >= right || top >= bottom
+        {
+            return None;
+        }
+        let (width, height) = ((right - left) as f64, (bottom - top) as f64);
+        let factors = |nw: f64, sw: f64, se: f64, ne: f64| {
+            [nw, (ne - nw) / width, (sw - nw) / height, (se - sw - ne + nw) / (width * height)]
+        };
+        let margin = taps as f64 / 2.0 + 1.0;
+        let inside = |&(x, y): &(f64, f64)| {
+            let (width, height) = (f64::from(src.width), f64::from(src.height));
+            x >= margin && y >= margin && x <= width - margin && y <= height - margin
+        };
+        Some(Warp {
+            columns: left..right,
+            rows: top..bottom,
+            x: factors(nw.0, sw.0, se.0, ne.0),
+            y: factors(nw.1, sw.1, se.1, ne.1),
+            inner: corners.iter().all(inside),
+        })
+    }
+
+    /// Position of a row's first pixel, and the step to the next.
+    fn line(&self, row: usize) -> ([i64; 2], [i64; 2]) {
+        let down = (row - self.rows.start) as f64 + 0.5;
+        let axis = |[constant, column, row, both]: [f64; 4]| {
+            let step = column + both * down;
+            (((constant + row * down + step * 0.5) * ONE) as i64, (step * ONE) as i64)
+        };
+        let ((x, step_x), (y, step_y)) = (axis(self.x), axis(self.y));
+        ([x, y], [step_x, step_y])
+    }
+}
+
+/// The part behind the point.
+#[inline(always)]
+fn part(position: i64) -> f32 {
+    (position as u32 >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
+}
+
+fn warp_inner<const N: usize, const T: usize>(
+    src: &Pixels,
+    [mut x, mut y]: [i64; 2],
+    [step_x, step_y]: [i64; 2],
+    out: &mut [[u8; N]],
+    weights: fn(f32) -> [f32; T],
+) {
+    let data = src.data();
+    let stride = src.size().width as usize * N;
+    if T == 1 {
+        for out in out {
+            let at = (y >> 32) as usize * stride + (x >> 32) as usize * N;
+            *out = *data[at..].first_chunk().expect("positions lie inside, by `inner`");
+            (x, y) = (x + step_x, y + step_y);
+        }
+        return;
+    }
+    let before = (T / 2 - 1) as i64;
+    (x, y) = (x - HALF, y - HALF);
+    for out in out {
+        let first = ((y >> 32) - before) as usize * stride + ((x >> 32) - before) as usize * N;
+        let (weights_x, weights_y) = (weights(part(x)), weights(part(y)));
+        let mut sum = [0f32; 4];
+        for (row, weight) in weights_y.into_iter().enumerate() {
+            let taps = &data[first + row * stride..][..(T - 1) * N + 4];
+            let mut line = [0f32; 4];
+            for tap in 0..T {
+                let pixel: [u8; 4] = *taps[tap * N..].first_chunk().expect("four samples, by the slice above");
+                for i in 0..4 {
+                    line[i] += f32::from(pixel[i]) * weights_x[tap];
+                }
+            }
+            for i in 0..4 {
+                sum[i] += line[i] * weight;
+            }
+        }
+        let pixel = samples(sum);
+        *out = std::array::from_fn(|i| pixel[i]);
+        (x, y) = (x + step_x, y + step_y);
+    }
+}
+
+fn warp_edge<const N: usize, const T: usize>(
+    src: &Pixels,
+    [mut x, mut y]: [i64; 2],
+    [step_x, step_y]: [i64; 2],
+    out: &mut [[u8; N]],
+    weights: fn(f32) -> [f32; T],
+) {
+    let (pixels, _) = src.data().as_chunks::<N>();
+    let (width, height) = (i64::from(src.size().width), i64::from(src.size().height));
+    for out in out {
+        if (0..width).contains(&(x >> 32)) && (0..height).contains(&(y >> 32)) {
+            *out = if T == 1 {
+                pixels[((y >> 32) * width + (x >> 32)) as usize]
+            } else {
+                let (left, top) = (x - HALF, y - HALF);
+                let (weights_x, weights_y) = (weights(part(left)), weights(part(top)));
+                let before = (T / 2 - 1) as i64;
+                let mut sum = [0f32; 4];
+                for (row, weight_y) in weights_y.into_iter().enumerate() {
+                    let row = ((top >> 32) - before + row as i64).clamp(0, height - 1) * width;
+                    for (tap, weight_x) in weights_x.into_iter().enumerate() {
+                        let column = ((left >> 32) - before + tap as i64).clamp(0, width - 1);
+                        let pixel = pixels[(row + column) as usize];
+                        for i in 0..N {
+                            sum[i] += f32::from(pixel[i]) * weight_x * weight_y;
+                        }
+                    }
+                }
+                let pixel = samples(sum);
+                std::array::from_fn(|i| pixel[i])
+            };
+        }
+        (x, y) = (x + step_x, y + step_y);
+    }
+}
