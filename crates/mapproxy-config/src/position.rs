@@ -59,20 +59,33 @@ impl fmt::Display for Origin {
 
 /// The files a configuration was read from, in the order they were opened; index 0 is the main file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Files(Vec<PathBuf>);
+pub struct Files(Vec<Option<PathBuf>>);
 
 impl Files {
-    /// The file `span` points into.
+    /// The file `span` points into; `None` for a configuration that came as text.
     pub fn path(&self, span: Span) -> Option<&Path> {
-        self.0.get(span.file as usize).map(PathBuf::as_path)
+        self.0.get(span.file as usize)?.as_deref()
     }
 
     /// All files, the main file first.
-    pub fn as_slice(&self) -> &[PathBuf] {
-        &self.0
+    pub fn iter(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter_map(|path| path.as_deref())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn add(&mut self, path: PathBuf) -> u32 {
+        self.push(Some(path))
+    }
+
+    /// A place for a text that is in no file.
+    pub(crate) fn add_text(&mut self) -> u32 {
+        self.push(None)
+    }
+
+    fn push(&mut self, path: Option<PathBuf>) -> u32 {
         self.0.push(path);
         u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
     }

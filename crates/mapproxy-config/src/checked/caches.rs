@@ -61,7 +61,10 @@ pub struct Cache {
 pub struct CacheGrid {
     /// Key of the grid in [`Config::grids`](super::Config::grids).
     pub grid: Name,
-    /// The directory of this grid's tiles for stores that keep a directory per grid; where the cache lives otherwise.
+    /// The directory of this grid's tiles.
+    ///
+    /// Its text is what MapProxy makes of the configuration, `./` and `..` included: names of lock files are hashes
+    /// of it, and a Python MapProxy on the same directory has to come to the same.
     pub directory: PathBuf,
 }
 

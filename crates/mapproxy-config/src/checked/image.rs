@@ -18,6 +18,8 @@ pub struct ImageOptions {
     pub opacity: Option<f64>,
     /// How to resample; the default is bicubic.
     pub resampling: Resampling,
+    /// Colour of what no source draws; `None` is white.
+    pub bgcolor: Option<Color>,
     /// Size of the palette, 0 for none; `None` if nobody said.
     pub colors: Option<u32>,
     /// Options of the encoder.
@@ -49,11 +51,15 @@ pub struct Encoding {
     pub tiff_compression: Option<TiffCompression>,
 }
 
-/// Colour models.
+/// Colour models, in the order a cache chooses among those of its sources: the last wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ImageMode {
-    /// Black and white.
+    /// Black and white, `1`.
     Bilevel,
+    /// Floating point numbers.
+    F,
+    /// 32 bit integers.
+    I,
     /// Grey.
     L,
     /// Grey with alpha.
@@ -64,10 +70,6 @@ pub enum ImageMode {
     Rgb,
     /// Red, green, blue, alpha.
     Rgba,
-    /// 32 bit integers.
-    I,
-    /// Floating point numbers.
-    F,
 }
 
 /// Resampling methods.
@@ -133,21 +135,42 @@ impl ImageDefaults {
     /// The options an image in `format` is answered with, such as `image/png` of a WMS request: those of the named
     /// format if there is one, defaults otherwise.
     pub fn options(&self, format: &str) -> ImageOptions {
-        self.formats.get(format).cloned().unwrap_or_else(|| self.plain(Some(format)))
+        self.complete(self.start(Some(format)))
     }
 
-    /// Options that say nothing but the format.
-    pub(crate) fn plain(&self, format: Option<&str>) -> ImageOptions {
-        let format = format.filter(|name| name.starts_with("image/") || *name == "mixed");
-        let colors = (self.paletted && format.is_some_and(|format| format.contains("png"))).then_some(256);
+    /// What `format` alone says, named formats included. [`complete`](Self::complete) comes last.
+    pub(crate) fn start(&self, format: Option<&str>) -> ImageOptions {
+        if let Some(named) = format.and_then(|format| self.formats.get(format)) {
+            return named.clone();
+        }
+        let mime = format.and_then(known_format);
         ImageOptions {
-            format: format.map(Arc::from),
-            mode: None,
             transparent: (format == Some("mixed")).then_some(true),
+            format: mime,
+            mode: None,
             opacity: None,
             resampling: self.resampling,
-            colors,
+            bgcolor: None,
+            colors: None,
             encoding: Encoding::default(),
         }
+    }
+
+    /// Fills in what depends on the final format.
+    pub(crate) fn complete(&self, mut options: ImageOptions) -> ImageOptions {
+        if options.colors.is_none() && self.paletted && options.format.as_deref().is_some_and(|f| f.contains("png")) {
+            options.colors = Some(256);
+        }
+        options
+    }
+}
+
+/// The media type of a format's name: `image/…` and `mixed` as they are, the usual short names with `image/`.
+pub(crate) fn known_format(name: &str) -> Option<Arc<str>> {
+    match name {
+        "mixed" => Some(Arc::from(name)),
+        "png" | "jpeg" | "gif" | "tiff" | "webp" => Some(Arc::from(format!("image/{name}"))),
+        "jpg" => Some(Arc::from("image/jpeg")),
+        _ => name.starts_with("image/").then(|| Arc::from(name)),
     }
 }

@@ -46,13 +46,11 @@ pub enum SourceKind {
 pub struct WmsSource {
     /// `req.url` as written, credentials included.
     pub url: String,
-    /// `req` without `url` and without an `sld` that names a file: names as written, in the order written, values as
-    /// they go on the wire but not percent-encoded.
+    /// `req` without `url`: names as written, in the order written, values as they go on the wire but not
+    /// percent-encoded. An `sld` that names a file (`file://…`) is here as `sld_body` with its content, at the end.
     pub params: Vec<(String, String)>,
     /// `req.layers`, split at commas.
     pub layers: Vec<String>,
-    /// `req.sld` where it names a file (`file://…`): its content is sent as `sld_body`.
-    pub sld_file: Option<PathBuf>,
     /// `wms_opts.version`. Default 1.1.1.
     pub version: WmsVersion,
     /// `wms_opts.map`: whether it draws maps. Default true.

@@ -1,0 +1,478 @@
+//! Caches: sources, grids, formats, directories.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::globals::permission;
+use super::{CacheImages, Grids, Resolver, image, origin};
+use crate::check::{Prefer, Reachable, Sections, band_entries};
+use crate::checked::caches::RescaleFrom;
+use crate::checked::{
+    Cache, CacheFormat, CacheGrid, CacheStore, Coverage, FileLayout, FileStore, ImageOptions, Name, Permissions,
+    Rescale, SingleColorLink, Source, SourceKind, SourceRef, SourceTarget, UseDirectFrom,
+};
+use crate::diagnostic::Severity;
+use crate::position::Spanned;
+use crate::raw::{self, BoolOrText, CacheBackend, CacheSources};
+use crate::support;
+
+impl Resolver<'_> {
+    /// All caches that can be built, as they were written; `order` is the one to resolve them in.
+    pub(super) fn caches(
+        &mut self,
+        sections: Sections<'_>,
+        reachable: &Reachable,
+        order: &[&Name],
+        grids: &Grids,
+        sources: &IndexMap<Name, Source>,
+    ) -> IndexMap<Name, Cache> {
+        let mut images = CacheImages::default();
+        let mut resolved: rustc_hash::FxHashMap<&Name, Cache> = rustc_hash::FxHashMap::default();
+        for name in order {
+            let Some(entry) = sections.caches.get(*name) else { continue };
+            let used = reachable.caches.contains(*name);
+            let cache =
+                self.item(used, |resolver| resolver.cache(name, &entry.value, sections, grids, sources, &images));
+            if let Some(cache) = cache {
+                images.insert(Arc::clone(name), cache.image.clone());
+                resolved.insert(name, cache);
+            }
+        }
+        sections.caches.keys().filter_map(|name| Some((Arc::clone(name), resolved.remove(name)?))).collect()
+    }
+
+    fn cache(
+        &mut self,
+        name: &Name,
+        raw: &Spanned<raw::Cache>,
+        sections: Sections<'_>,
+        grids: &Grids,
+        sources: &IndexMap<Name, Source>,
+        images: &CacheImages,
+    ) -> Option<Cache> {
+        let path = format!("caches.{name}");
+        let backend = raw.cache.as_ref();
+        let disabled = raw.disable_storage.as_ref().is_some_and(|disabled| disabled.value);
+        // What is wrong in one part does not keep the others from being looked at.
+        let refs = self.cache_sources(name, raw, sections, sources, images, &path);
+        let grid_keys = self.cache_grids(name, raw, grids, &path);
+        let supported = match backend.filter(|_| !disabled) {
+            None => true,
+            Some(backend) => {
+                let feature = format!("cache {}", backend.type_name());
+                support::is_supported(self.findings, &feature, backend.span, format!("{path}.cache"))
+            }
+        };
+        if let Some(watermark) = &raw.watermark {
+            support::is_supported(self.findings, "watermark", watermark.span, format!("{path}.watermark"));
+        }
+        let format = self.cache_format(raw, &path);
+        let image = self.image(raw.image.as_ref(), Some(format.as_ref().map_or("image/png", |f| &f.0.name)), &path);
+        let meta_size = self.meta_size(raw, &path);
+        let meta_buffer = self.meta_buffer(raw, &path);
+        let creators = self.tile_creators(raw, &path);
+        let max_tile_limit = self.max_tile_limit(raw, &path);
+        let link = self.single_color_link(raw, &path);
+        let rescale = self.rescale(raw, &path);
+        let use_direct_from = self.use_direct_from(raw, &path);
+        let refresh_before = match &raw.refresh_before {
+            Some(spec) => self.time(&spec.value, &format!("{path}.refresh_before")),
+            None => None,
+        };
+        let coverage = self.cache_coverage(backend, &path);
+        let permissions = self.permissions(backend, &path);
+
+        let refs = refs?;
+        let meta_size = meta_size?;
+        let meta_buffer = meta_buffer?;
+        if use_direct_from.is_some()
+            && !matches!(refs.as_slice(), [SourceRef { target: SourceTarget::Source { .. }, .. }])
+        {
+            let span = raw.use_direct_from_level.as_ref().or(raw.use_direct_from_res.as_ref()).map(|value| value.span);
+            let message = "use_direct_from_level/res only supports single sources, and no caches";
+            self.findings.error(span.unwrap_or_default(), path.as_str(), message);
+        }
+        self.check_meta_tiling(&refs, sources, meta_size, meta_buffer, raw, &path);
+        let (format, request_format) = format?;
+        let directories = self.directories(name, raw, backend, &grid_keys?, grids, &path)?;
+        let source_images: Vec<&ImageOptions> = refs
+            .iter()
+            .filter_map(|reference| match &reference.target {
+                SourceTarget::Cache(name) => images.get(name),
+                SourceTarget::Source { name, .. } => sources.get(name).and_then(source_image),
+            })
+            .collect();
+        Some(Cache {
+            name: Arc::clone(name),
+            image: image::inherit(image, &source_images),
+            sources: refs,
+            grids: directories.0,
+            format,
+            request_format,
+            meta_size,
+            meta_buffer,
+            bulk_meta_tiles: self.flag(raw.bulk_meta_tiles.as_ref(), |global| global.bulk_meta_tiles.as_ref()),
+            minimize_meta_requests: self
+                .flag(raw.minimize_meta_requests.as_ref(), |global| global.minimize_meta_requests.as_ref()),
+            concurrent_tile_creators: creators?,
+            max_tile_limit: max_tile_limit?,
+            use_direct_from,
+            link_single_color_images: link,
+            rescale,
+            refresh_before,
+            coverage: coverage.ok()?,
+            store: if disabled { CacheStore::Disabled } else { self.store(backend, &path)? },
+            tile_lock_dir: directories.1,
+            permissions,
+            at: origin(path, raw.span),
+        })
+        .filter(|_| supported)
+    }
+
+    fn cache_sources(
+        &mut self,
+        name: &Name,
+        raw: &Spanned<raw::Cache>,
+        sections: Sections<'_>,
+        sources: &IndexMap<Name, Source>,
+        images: &CacheImages,
+        path: &str,
+    ) -> Option<Vec<SourceRef>> {
+        let written = raw.sources.as_ref()?;
+        let list = match &written.value {
+            CacheSources::List(list) => list,
+            CacheSources::Bands(bands) => {
+                support::is_supported(self.findings, "band merge", written.span, format!("{path}.sources"));
+                for band in band_entries(bands) {
+                    if let Some(source) = &band.source {
+                        let at = origin(format!("{path}.sources"), source.span);
+                        sections.reference(
+                            source,
+                            Prefer::Source,
+                            at,
+                            &|unknown| format!("unknown source {unknown}"),
+                            self.findings,
+                        );
+                    }
+                }
+                return None;
+            }
+        };
+        let mut refs = Vec::with_capacity(list.len());
+        let mut complete = true;
+        for (index, source) in list.iter().enumerate() {
+            let at = origin(format!("{path}.sources[{index}]"), source.span);
+            let unknown = |unknown: &str| format!("unknown source {unknown} in cache '{name}'");
+            let Some(reference) = sections.reference(source, Prefer::Source, at, &unknown, self.findings) else {
+                complete = false;
+                continue;
+            };
+            let built = match &reference.target {
+                SourceTarget::Cache(name) => images.contains_key(name),
+                SourceTarget::Source { name, .. } => sources.contains_key(name),
+            };
+            // The reason is reported where it is, unless that was only a warning.
+            complete &= built;
+            self.check_layers(&reference);
+            refs.push(reference);
+        }
+        complete.then_some(refs)
+    }
+
+    /// A WMS source without layers needs them from whoever refers to it.
+    pub(super) fn check_layers(&mut self, reference: &SourceRef) {
+        if let SourceTarget::Source { name, layers: None } = &reference.target {
+            if let Some((_, span)) = self.without_layers.iter().find(|(source, _)| source == name) {
+                let message = format!("Missing 'layers' for source '{name}'");
+                self.findings.warning(*span, format!("sources.{name}.req"), message);
+            }
+        }
+    }
+
+    fn cache_grids(&mut self, name: &Name, raw: &Spanned<raw::Cache>, grids: &Grids, path: &str) -> Option<Vec<Name>> {
+        let Some(written) = &raw.grids else {
+            let message = format!("cache '{name}' has no grids: its tiles are kept in GLOBAL_MERCATOR");
+            let help = Some("add `grids: [GLOBAL_WEBMERCATOR]` to a new cache".to_owned());
+            self.findings.add(Severity::Warning, raw.span, path, message, help);
+            let default = Arc::from("GLOBAL_MERCATOR");
+            return self.grid_reference(&default, raw.span, grids, path, "cache", name).map(|grid| vec![grid]);
+        };
+        if written.value.is_empty() {
+            self.findings.error(written.span, format!("{path}.grids"), "a cache needs at least one grid");
+            return None;
+        }
+        let mut keys = Vec::with_capacity(written.value.len());
+        for (index, grid) in written.value.iter().enumerate() {
+            let path = format!("{path}.grids[{index}]");
+            keys.extend(self.grid_reference(&grid.value, grid.span, grids, &path, "cache", name));
+        }
+        (keys.len() == written.value.len()).then_some(keys)
+    }
+
+    fn cache_format(&mut self, raw: &raw::Cache, path: &str) -> Option<(CacheFormat, Arc<str>)> {
+        let name: Arc<str> = raw.format.as_ref().map_or_else(|| Arc::from("image/png"), |name| Arc::clone(&name.value));
+        let span = raw.format.as_ref().map(|name| name.span).unwrap_or_default();
+        let Some(mime) = self.globals.image.start(Some(&name)).format else {
+            let message = format!("unknown image format '{name}'");
+            let help = "a media type such as image/png, or the name of one of globals.image.formats with a `format`";
+            self.findings.add(Severity::Error, span, format!("{path}.format"), message, Some(help.to_owned()));
+            return None;
+        };
+        let mixed = &*mime == "mixed";
+        let request = raw.request_format.as_ref();
+        let request_format = match request {
+            Some(format) => match self.globals.image.start(Some(&format.value)).format {
+                Some(mime) => mime,
+                None => {
+                    let message = format!("unknown image format '{}'", format.value);
+                    self.findings.error(format.span, format!("{path}.request_format"), message);
+                    return None;
+                }
+            },
+            None => Arc::clone(&mime),
+        };
+        if mixed && !matches!(&*request_format, "image/png" | "image/vnd.jpeg-png") {
+            let message = "request_format must be set to image/png or image/vnd.jpeg-png if mixed mode is enabled";
+            self.findings.error(request.map_or(span, |format| format.span), path, message);
+            return None;
+        }
+        let extension = Arc::from(crate::checked::image::format_extension(&mime));
+        let mime = if mixed { Arc::from("image/png") } else { mime };
+        Some((CacheFormat { name, mime, extension, mixed }, request_format))
+    }
+
+    fn global(&self) -> Option<&raw::GlobalCache> {
+        self.raw_globals.cache.as_ref().map(|cache| &cache.value)
+    }
+
+    fn flag(&self, own: Option<&Spanned<bool>>, global: impl Fn(&raw::GlobalCache) -> Option<&Spanned<bool>>) -> bool {
+        own.or_else(|| self.global().and_then(global)).is_some_and(|flag| flag.value)
+    }
+
+    fn meta_size(&mut self, raw: &raw::Cache, path: &str) -> Option<[u32; 2]> {
+        let global = self.raw_globals.cache.as_ref().and_then(|cache| cache.meta_size.as_ref());
+        match (&raw.meta_size, global) {
+            (Some(size), _) => self.pair(&size.value, size.span, &format!("{path}.meta_size")),
+            (None, Some(size)) => self.pair(&size.value, size.span, "globals.cache.meta_size"),
+            (None, None) => Some([4, 4]),
+        }
+    }
+
+    fn meta_buffer(&mut self, raw: &raw::Cache, path: &str) -> Option<u32> {
+        let global = self.raw_globals.cache.as_ref().and_then(|cache| cache.meta_buffer.as_ref());
+        match (&raw.meta_buffer, global) {
+            (Some(buffer), _) => self.whole(buffer, 0, &format!("{path}.meta_buffer")),
+            (None, Some(buffer)) => self.whole(buffer, 0, "globals.cache.meta_buffer"),
+            (None, None) => Some(80),
+        }
+    }
+
+    fn tile_creators(&mut self, raw: &raw::Cache, path: &str) -> Option<u32> {
+        let global = self.raw_globals.cache.as_ref().and_then(|cache| cache.concurrent_tile_creators.as_ref());
+        match (&raw.concurrent_tile_creators, global) {
+            (Some(count), _) => self.int(count, 1, &format!("{path}.concurrent_tile_creators")),
+            (None, Some(count)) => self.int(count, 1, "globals.cache.concurrent_tile_creators"),
+            (None, None) => Some(2),
+        }
+    }
+
+    fn max_tile_limit(&mut self, raw: &raw::Cache, path: &str) -> Option<u32> {
+        let global = self.raw_globals.cache.as_ref().and_then(|cache| cache.max_tile_limit.as_ref());
+        match (&raw.max_tile_limit, global) {
+            (Some(limit), _) => self.whole(limit, 0, &format!("{path}.max_tile_limit")),
+            (None, Some(limit)) => self.whole(limit, 0, "globals.cache.max_tile_limit"),
+            (None, None) => Some(500),
+        }
+    }
+
+    fn single_color_link(&mut self, raw: &raw::Cache, path: &str) -> Option<SingleColorLink> {
+        let global = self.raw_globals.cache.as_ref().and_then(|cache| cache.link_single_color_images.as_ref());
+        let link = raw.link_single_color_images.as_ref().or(global)?;
+        match &link.value {
+            BoolOrText::Bool(false) => None,
+            BoolOrText::Bool(true) => Some(SingleColorLink::Symlink),
+            BoolOrText::Text(text) if &**text == "symlink" => Some(SingleColorLink::Symlink),
+            BoolOrText::Text(text) if &**text == "hardlink" => Some(SingleColorLink::Hardlink),
+            BoolOrText::Text(text) => {
+                let message = format!("'{text}' is none of true, false, symlink, hardlink");
+                self.findings.error(link.span, format!("{path}.link_single_color_images"), message);
+                None
+            }
+        }
+    }
+
+    fn rescale(&mut self, raw: &raw::Cache, path: &str) -> Option<Rescale> {
+        let up = raw.upscale_tiles.as_ref().filter(|levels| levels.value != 0);
+        let down = raw.downscale_tiles.as_ref().filter(|levels| levels.value != 0);
+        for (name, levels) in [("upscale_tiles", up), ("downscale_tiles", down)] {
+            if let Some(levels) = levels.filter(|levels| levels.value < 0) {
+                self.findings.error(levels.span, format!("{path}.{name}"), format!("{name} must be positive"));
+            }
+        }
+        if let (Some(_), Some(down)) = (up, down) {
+            let message = "cannot use both upscale_tiles and downscale_tiles";
+            self.findings.error(down.span, path, message);
+            return None;
+        }
+        let (from, levels) = match (up, down) {
+            (Some(levels), _) => (RescaleFrom::Coarser, levels),
+            (None, Some(levels)) => (RescaleFrom::Finer, levels),
+            (None, None) => return None,
+        };
+        let store = raw.cache_rescaled_tiles.as_ref().is_some_and(|store| store.value);
+        Some(Rescale { from, levels: u32::try_from(levels.value).ok()?, store })
+    }
+
+    fn use_direct_from(&mut self, raw: &raw::Cache, path: &str) -> Option<UseDirectFrom> {
+        if let Some(level) = &raw.use_direct_from_level {
+            if let Some(res) = &raw.use_direct_from_res {
+                let message = "use_direct_from_level is given: use_direct_from_res does not count";
+                self.findings.warning(res.span, format!("{path}.use_direct_from_res"), message);
+            }
+            return self.whole(level, 0, &format!("{path}.use_direct_from_level")).map(UseDirectFrom::Level);
+        }
+        let res = raw.use_direct_from_res.as_ref()?;
+        self.positive(res, &format!("{path}.use_direct_from_res")).map(UseDirectFrom::Res)
+    }
+
+    fn cache_coverage(&mut self, backend: Option<&Spanned<CacheBackend>>, path: &str) -> Result<Option<Coverage>, ()> {
+        match backend.and_then(|backend| backend.common().coverage.as_ref()) {
+            Some(coverage) => self.coverage(coverage, &format!("{path}.cache.coverage")),
+            None => Ok(None),
+        }
+    }
+
+    fn permissions(&mut self, backend: Option<&Spanned<CacheBackend>>, path: &str) -> Permissions {
+        let Some(common) = backend.map(|backend| backend.common()) else {
+            return self.globals.permissions;
+        };
+        let global = self.globals.permissions;
+        let directories = format!("{path}.cache.directory_permissions");
+        let files = format!("{path}.cache.file_permissions");
+        Permissions {
+            directories: permission(common.directory_permissions.as_ref(), &directories, self.findings)
+                .or(global.directories),
+            files: permission(common.file_permissions.as_ref(), &files, self.findings).or(global.files),
+        }
+    }
+
+    /// Sources of ready-made tiles and others do not go together while meta tiles are made.
+    fn check_meta_tiling(
+        &mut self,
+        refs: &[SourceRef],
+        sources: &IndexMap<Name, Source>,
+        meta_size: [u32; 2],
+        meta_buffer: u32,
+        raw: &Spanned<raw::Cache>,
+        path: &str,
+    ) {
+        if meta_size == [1, 1] && meta_buffer == 0 {
+            return;
+        }
+        let is_tiled = |reference: &SourceRef| match &reference.target {
+            SourceTarget::Source { name, .. } => {
+                sources.get(name).map(|source| matches!(source.kind, SourceKind::Tile(_)))
+            }
+            SourceTarget::Cache(_) => None,
+        };
+        let kinds: Vec<bool> = refs.iter().filter_map(is_tiled).collect();
+        if kinds.contains(&true) && kinds.contains(&false) {
+            let span = raw.sources.as_ref().map_or(raw.span, |sources| sources.span);
+            let message = "meta tiling configured but not supported by all sources";
+            let help = Some("set `meta_size: [1, 1]` and `meta_buffer: 0`, or give each source a cache".to_owned());
+            self.findings.add(Severity::Error, span, format!("{path}.sources"), message, help);
+        }
+    }
+
+    fn store(&mut self, backend: Option<&Spanned<CacheBackend>>, path: &str) -> Option<CacheStore> {
+        let layout = match backend.map(|backend| &backend.value) {
+            None => None,
+            Some(CacheBackend::File(file)) => file.directory_layout.as_ref(),
+            Some(_) => return None,
+        };
+        let layout = match layout {
+            None => FileLayout::Tc,
+            Some(layout) => match &*layout.value {
+                "tc" => FileLayout::Tc,
+                "mp" => FileLayout::Mp,
+                "tms" => FileLayout::Tms,
+                "reverse_tms" => FileLayout::ReverseTms,
+                "quadkey" => FileLayout::Quadkey,
+                "arcgis" => FileLayout::Arcgis,
+                other => {
+                    let known = ["tc", "mp", "tms", "reverse_tms", "quadkey", "arcgis"];
+                    let message = format!("unknown directory_layout \"{other}\"");
+                    let help = Some(format!("one of: {}", known.join(", ")));
+                    let path = format!("{path}.cache.directory_layout");
+                    self.findings.add(Severity::Error, layout.span, path, message, help);
+                    return None;
+                }
+            },
+        };
+        Some(CacheStore::File(FileStore { layout }))
+    }
+
+    /// The directories of the tiles in each grid, and that of the locks.
+    fn directories(
+        &mut self,
+        name: &Name,
+        raw: &Spanned<raw::Cache>,
+        backend: Option<&Spanned<CacheBackend>>,
+        keys: &[Name],
+        grids: &Grids,
+        path: &str,
+    ) -> Option<(Vec<CacheGrid>, std::path::PathBuf)> {
+        let file = match backend.map(|backend| &backend.value) {
+            Some(CacheBackend::File(file)) => Some(file),
+            _ => None,
+        };
+        let own = file.and_then(|file| file.directory.as_ref());
+        let base = match (own, &raw.cache_dir) {
+            (Some(directory), cache_dir) => {
+                if let Some(cache_dir) = cache_dir {
+                    let message = format!("found cache.directory and cache_dir option for {name}, ignoring cache_dir");
+                    self.findings.warning(cache_dir.span, format!("{path}.cache_dir"), message);
+                }
+                self.path(&directory.value)
+            }
+            (None, Some(directory)) => self.path(&directory.value),
+            (None, None) => self.globals.cache_base_dir.clone(),
+        };
+        if let (Some(directory), [_, _, ..]) = (own, keys) {
+            let message = format!("using single directory for cache with multiple grids in {name}");
+            self.findings.error(directory.span, format!("{path}.cache.directory"), message);
+            return None;
+        }
+        let by_name = file.and_then(|file| file.use_grid_names.as_ref()).is_some_and(|by_name| by_name.value);
+        let mut list = Vec::with_capacity(keys.len());
+        for key in keys {
+            let grid = grids.get(key)?;
+            let directory = if own.is_some() {
+                base.clone()
+            } else if by_name {
+                base.join(&**name).join(&*grid.name)
+            } else {
+                base.join(format!("{name}_{}", grid.srs.replace(':', "")))
+            };
+            list.push(CacheGrid { grid: Arc::clone(key), directory });
+        }
+        let global = self.raw_globals.cache.as_ref().and_then(|cache| cache.tile_lock_dir.as_ref());
+        let lock_dir = backend.and_then(|backend| backend.common().tile_lock_dir.as_ref()).or(global);
+        let lock_dir = match lock_dir {
+            Some(directory) => self.path(&directory.value),
+            None => base.join("tile_locks"),
+        };
+        Some((list, lock_dir))
+    }
+}
+
+/// The image options of a source that has any.
+fn source_image(source: &Source) -> Option<&ImageOptions> {
+    match &source.kind {
+        SourceKind::Wms(source) => Some(&source.image.options),
+        SourceKind::Tile(source) => Some(&source.image.options),
+        SourceKind::Raster(source) => Some(&source.image.options),
+        SourceKind::Debug => None,
+    }
+}

@@ -1,0 +1,324 @@
+//! Services and what they tell of themselves.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::layers::{LayerTree, keyword_lists};
+use super::{Resolver, origin};
+use crate::checked::{BboxSrs, Contact, Demo, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts};
+use crate::position::Spanned;
+use crate::raw::{self, NumberOrList, Text};
+use crate::support;
+use crate::yaml::Node;
+
+const DEFAULT_SRS: [&str; 5] = ["EPSG:4326", "EPSG:4258", "CRS:84", "EPSG:900913", "EPSG:3857"];
+const DEFAULT_FORMATS: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/GeoTIFF", "image/tiff"];
+const DEFAULT_MAX_PIXELS: u64 = 16_000_000;
+
+impl Resolver<'_> {
+    pub(super) fn services(&mut self, raw: Option<&raw::Services>, layers: &LayerTree) -> Services {
+        let Some(raw) = raw else {
+            return Services::default();
+        };
+        let wms_md = raw.wms.as_ref().and_then(|wms| wms.md.as_ref());
+        let shared = match wms_md {
+            Some(md) => self.metadata(ServiceMetadata::default(), md, "services.wms.md"),
+            None => ServiceMetadata::default(),
+        };
+        if let Some(wms) = &raw.wms {
+            if layers.root.is_none() && !self.findings.has_errors() {
+                let (span, path) = layers.span.map_or((wms.span, "services.wms"), |span| (span, "layers"));
+                self.findings.error(span, path, "found no WMS layer");
+            }
+        }
+        if let Some(kml) = &raw.kml {
+            support::is_supported(self.findings, "service kml", kml.span, "services.kml");
+        }
+        if let Some(ogcapi) = &raw.ogcapi {
+            support::is_supported(self.findings, "service ogcapi", ogcapi.span, "services.ogcapi");
+        }
+        Services {
+            wms: raw.wms.as_ref().and_then(|wms| self.wms_service(wms, &shared)),
+            wmts: raw.wmts.as_ref().map(|wmts| self.wmts_service(wmts, &shared)),
+            tms: raw.tms.as_ref().map(|tms| self.tms_service(tms, &shared)),
+            demo: raw.demo.as_ref().map(|demo| Demo { at: origin("services.demo", demo.span), md: shared.clone() }),
+        }
+    }
+
+    fn wms_service(&mut self, raw: &Spanned<raw::Wms>, md: &ServiceMetadata) -> Option<Wms> {
+        let path = "services.wms";
+        let global = self.raw_globals.wms.as_ref().map(|wms| &wms.value);
+        let srs = raw.srs.as_ref().or_else(|| global.and_then(|wms| wms.srs.as_ref()));
+        let srs: Vec<Arc<str>> = match srs {
+            Some(list) => {
+                let mut codes: Vec<Arc<str>> = Vec::with_capacity(list.value.len());
+                for code in &list.value {
+                    let code: Arc<str> = Arc::from(code.value.to_uppercase());
+                    if !codes.contains(&code) {
+                        codes.push(code);
+                    }
+                }
+                codes
+            }
+            None => DEFAULT_SRS.into_iter().map(Arc::from).collect(),
+        };
+        let formats = raw.image_formats.as_ref().or_else(|| global.and_then(|wms| wms.image_formats.as_ref()));
+        let mut image_formats = IndexMap::new();
+        match formats {
+            Some(list) => {
+                for (index, name) in list.value.iter().enumerate() {
+                    let path = format!("{path}.image_formats[{index}]");
+                    let options = self.globals.image.options(&name.value);
+                    let Some(mime) = options.format.clone() else {
+                        let message = format!("unknown image format '{}': it is not offered", name.value);
+                        self.findings.warning(name.span, path, message);
+                        continue;
+                    };
+                    if image_formats.insert(Arc::clone(&mime), options).is_some() {
+                        let message = format!("'{mime}' is given more than once: the last one counts");
+                        self.findings.warning(name.span, path, message);
+                    }
+                }
+            }
+            None => {
+                for name in DEFAULT_FORMATS {
+                    image_formats.insert(Arc::from(name), self.globals.image.options(name));
+                }
+            }
+        }
+        let mut bbox_srs = Vec::new();
+        for (index, entry) in raw.bbox_srs.iter().flat_map(|list| list.value.iter()).enumerate() {
+            bbox_srs.extend(self.bbox_srs(&entry.value, entry.span, &format!("{path}.bbox_srs[{index}]")));
+        }
+        let on_source_errors =
+            raw.on_source_errors.as_ref().or_else(|| global.and_then(|wms| wms.on_source_errors.as_ref()));
+        let on_source_errors = match on_source_errors.map(|word| (&*word.value, word.span)) {
+            None | Some(("notify", _)) => OnSourceErrors::Notify,
+            Some(("raise", _)) => OnSourceErrors::Raise,
+            Some((other, span)) => {
+                let message = format!("unknown '{other}': notify or raise is needed; notify is used");
+                self.findings.warning(span, format!("{path}.on_source_errors"), message);
+                OnSourceErrors::Notify
+            }
+        };
+        let pixels = raw.max_output_pixels.as_ref().or_else(|| global.and_then(|wms| wms.max_output_pixels.as_ref()));
+        let max_output_pixels = match pixels {
+            Some(pixels) => self.pixels(pixels, &format!("{path}.max_output_pixels")),
+            None => Some(DEFAULT_MAX_PIXELS),
+        };
+        let versions = match &raw.versions {
+            Some(list) => {
+                let mut versions = Vec::new();
+                for (index, version) in list.value.iter().enumerate() {
+                    versions.extend(self.wms_version(version, &format!("{path}.versions[{index}]")));
+                }
+                if list.value.is_empty() {
+                    self.findings.error(list.span, format!("{path}.versions"), "at least one version is needed");
+                }
+                versions.sort_unstable();
+                versions.dedup();
+                versions
+            }
+            None => WmsVersion::ALL.to_vec(),
+        };
+        let renderers = raw
+            .concurrent_layer_renderer
+            .as_ref()
+            .or_else(|| global.and_then(|wms| wms.concurrent_layer_renderer.as_ref()));
+        let concurrent_layer_renderer = match renderers {
+            Some(count) => self.whole(count, 1, &format!("{path}.concurrent_layer_renderer")),
+            None => Some(1),
+        };
+        if let Some(inspire) = &raw.inspire_md {
+            support::is_supported(self.findings, "inspire_md", inspire.span, format!("{path}.inspire_md"));
+        }
+        if let Some(types) = &raw.featureinfo_types {
+            support::is_supported(self.findings, "featureinfo", types.span, format!("{path}.featureinfo_types"));
+        }
+        if let Some(xslt) = &raw.featureinfo_xslt {
+            support::is_supported(self.findings, "featureinfo", xslt.span, format!("{path}.featureinfo_xslt"));
+        }
+        let strict = raw.strict.as_ref().or_else(|| global.and_then(|wms| wms.strict.as_ref()));
+        let attribution = raw.attribution.as_ref().or_else(|| global.and_then(|wms| wms.attribution.as_ref()));
+        let mut md = md.clone();
+        md.title.get_or_insert_with(|| "MapProxy WMS".to_owned());
+        Some(Wms {
+            at: origin(path, raw.span),
+            srs,
+            bbox_srs,
+            image_formats,
+            attribution: attribution.and_then(|attribution| text(&attribution.text)),
+            on_source_errors,
+            max_output_pixels: max_output_pixels?,
+            strict: strict.is_some_and(|strict| strict.value),
+            versions,
+            concurrent_layer_renderer: concurrent_layer_renderer?,
+            md,
+        })
+    }
+
+    fn bbox_srs(&mut self, raw: &raw::BboxSrs, span: crate::position::Span, path: &str) -> Option<BboxSrs> {
+        match raw {
+            raw::BboxSrs::Srs(srs) => Some(BboxSrs { srs: Arc::clone(srs), bbox: None }),
+            raw::BboxSrs::Limited(limited) => {
+                let Some(srs) = &limited.srs else {
+                    self.findings.error(span, path, format!("missing 'srs', not in {path}"));
+                    return None;
+                };
+                let bbox = match &limited.bbox {
+                    Some(bbox) => {
+                        Some(self.bbox(&raw::Numbers::List(bbox.value.clone()), bbox.span, &format!("{path}.bbox"))?)
+                    }
+                    None => None,
+                };
+                Some(BboxSrs { srs: Arc::clone(&srs.value), bbox })
+            }
+        }
+    }
+
+    fn pixels(&mut self, raw: &Spanned<NumberOrList>, path: &str) -> Option<u64> {
+        match &raw.value {
+            NumberOrList::Number(number) if *number >= 1.0 && *number < 1e15 => Some(*number as u64),
+            NumberOrList::List(list) => {
+                let [width, height] = self.pair(list, raw.span, path)?;
+                Some(u64::from(width) * u64::from(height))
+            }
+            NumberOrList::Number(number) => {
+                self.findings.error(raw.span, path, format!("{number} is not a number of pixels"));
+                None
+            }
+        }
+    }
+
+    fn wmts_service(&mut self, raw: &Spanned<raw::Wmts>, shared: &ServiceMetadata) -> Wmts {
+        let path = "services.wmts";
+        let kvp = raw.kvp.as_ref().map(|kvp| kvp.value);
+        let restful = raw.restful.as_ref().map(|restful| restful.value);
+        let neither = kvp.is_none() && restful.is_none();
+        if let Some(formats) = &raw.featureinfo_formats {
+            support::is_supported(self.findings, "featureinfo", formats.span, format!("{path}.featureinfo_formats"));
+        }
+        if let Some(template) = &raw.restful_featureinfo_template {
+            let path = format!("{path}.restful_featureinfo_template");
+            support::is_supported(self.findings, "featureinfo", template.span, path);
+        }
+        let mut featureinfo_formats = Vec::new();
+        for (index, format) in raw.featureinfo_formats.iter().flat_map(|list| list.value.iter()).enumerate() {
+            match (&format.mimetype, &format.suffix) {
+                (Some(mime), Some(suffix)) => {
+                    featureinfo_formats.push((mime.value.to_string(), suffix.value.to_string()));
+                }
+                (Some(_), None) => {
+                    let path = format!("{path}.featureinfo_formats[{index}]");
+                    let message = format!("missing 'suffix', not in {path}");
+                    self.findings.error(format.span, path, message);
+                }
+                (None, _) => {}
+            }
+        }
+        Wmts {
+            at: origin(path, raw.span),
+            kvp: kvp.unwrap_or(neither),
+            restful: restful.unwrap_or(neither),
+            restful_template: text(&raw.restful_template),
+            restful_featureinfo_template: text(&raw.restful_featureinfo_template),
+            featureinfo_formats,
+            md: self.own_metadata(raw.md.as_ref(), shared, "services.wmts.md"),
+        }
+    }
+
+    fn tms_service(&mut self, raw: &Spanned<raw::Tms>, shared: &ServiceMetadata) -> Tms {
+        let origin_nw = match raw.origin.as_ref().map(|corner| (&*corner.value, corner.span)) {
+            None | Some(("sw" | "ll", _)) => false,
+            Some(("nw" | "ul", _)) => true,
+            Some((other, span)) => {
+                let message = format!("unknown origin value '{other}': nw or sw is needed");
+                self.findings.error(span, "services.tms.origin", message);
+                false
+            }
+        };
+        Tms {
+            at: origin("services.tms", raw.span),
+            use_grid_names: raw.use_grid_names.as_ref().is_some_and(|names| names.value),
+            origin_nw,
+            md: self.own_metadata(raw.md.as_ref(), shared, "services.tms.md"),
+        }
+    }
+
+    fn own_metadata(
+        &mut self,
+        raw: Option<&Spanned<raw::ServiceMetadata>>,
+        shared: &ServiceMetadata,
+        path: &str,
+    ) -> ServiceMetadata {
+        match raw {
+            Some(raw) => self.metadata(shared.clone(), raw, path),
+            None => shared.clone(),
+        }
+    }
+
+    /// `raw` over `md`, key by key.
+    fn metadata(&mut self, md: ServiceMetadata, raw: &raw::ServiceMetadata, path: &str) -> ServiceMetadata {
+        ServiceMetadata {
+            title: text(&raw.title).or(md.title),
+            abstract_: text(&raw.abstract_).or(md.abstract_),
+            online_resource: text(&raw.online_resource).or(md.online_resource),
+            contact: raw.contact.as_ref().map(|contact| self.contact(&contact.value, path)).or(md.contact),
+            fees: text(&raw.fees).or(md.fees),
+            access_constraints: text(&raw.access_constraints).or(md.access_constraints),
+            keyword_list: match &raw.keyword_list {
+                Some(list) => keyword_lists(Some(list)),
+                None => md.keyword_list,
+            },
+        }
+    }
+
+    /// Contacts may be written as numbers: postcodes and telephones often are.
+    fn contact(&mut self, raw: &raw::Table<Node>, path: &str) -> Contact {
+        const KNOWN: [&str; 12] = [
+            "person",
+            "position",
+            "organization",
+            "address",
+            "address_type",
+            "city",
+            "postcode",
+            "state",
+            "country",
+            "phone",
+            "fax",
+            "email",
+        ];
+        let mut contact = Contact::default();
+        for (key, entry) in raw {
+            let field = match &**key {
+                "person" => &mut contact.person,
+                "position" => &mut contact.position,
+                "organization" => &mut contact.organization,
+                "address" => &mut contact.address,
+                "address_type" => &mut contact.address_type,
+                "city" => &mut contact.city,
+                "postcode" => &mut contact.postcode,
+                "state" => &mut contact.state,
+                "country" => &mut contact.country,
+                "phone" => &mut contact.phone,
+                "fax" => &mut contact.fax,
+                "email" => &mut contact.email,
+                other => {
+                    let help = raw::nearest(other, KNOWN).map(|near| format!("did you mean '{near}'?"));
+                    let message = format!("unknown '{other}' in {path}.contact");
+                    let severity = crate::diagnostic::Severity::Warning;
+                    self.findings.add(severity, entry.key_span, format!("{path}.contact"), message, help);
+                    continue;
+                }
+            };
+            *field = entry.value.value.python_text().map(|text| text.into_owned());
+        }
+        contact
+    }
+}
+
+fn text(text: &Option<Spanned<Text>>) -> Option<String> {
+    text.as_ref().map(|text| text.value.to_string())
+}
