@@ -10,6 +10,9 @@ use crate::findings::Findings;
 use crate::position::{Origin, Span, Spanned};
 use crate::raw::{self, CacheSources, Layer, Layers, Table, Text};
 
+/// The grid of caches and tile sources that name none.
+pub(crate) const DEFAULT_GRID: &str = "GLOBAL_MERCATOR";
+
 /// What is reachable from the layers: only that is built, and only there mistakes matter.
 #[derive(Debug, Default)]
 pub(crate) struct Reachable {
@@ -101,14 +104,16 @@ impl<'r> Sections<'r> {
                         }
                         None => {}
                     }
-                    for grid in entry.value.grids.iter().flat_map(|grids| grids.value.iter()) {
-                        self.reach_grid(&grid.value, &mut found);
+                    match &entry.value.grids {
+                        Some(grids) => grids.value.iter().for_each(|grid| self.reach_grid(&grid.value, &mut found)),
+                        None => self.reach_grid(&Arc::from(DEFAULT_GRID), &mut found),
                     }
                 }
                 Ok(SourceTarget::Source { name, .. }) => {
                     if let Some(raw::Source::Tile(tile)) = self.sources.get(&name).map(|entry| &entry.value.value) {
-                        if let Some(grid) = &tile.grid {
-                            self.reach_grid(&grid.value, &mut found);
+                        match &tile.grid {
+                            Some(grid) => self.reach_grid(&grid.value, &mut found),
+                            None => self.reach_grid(&Arc::from(DEFAULT_GRID), &mut found),
                         }
                     }
                     found.sources.insert(name);
@@ -122,11 +127,11 @@ impl<'r> Sections<'r> {
     fn reach_grid(&self, name: &Text, found: &mut Reachable) {
         let mut pending = vec![name];
         while let Some(name) = pending.pop() {
-            if found.grids.insert(Arc::clone(name)) {
-                if let Some(entry) = self.grids.get(name) {
-                    pending.extend(entry.value.base.iter().map(|base| &base.value));
-                    pending.extend(entry.value.align_resolutions_with.iter().map(|grid| &grid.value));
-                }
+            if found.grids.insert(Arc::clone(name))
+                && let Some(entry) = self.grids.get(name)
+            {
+                pending.extend(entry.value.base.iter().map(|base| &base.value));
+                pending.extend(entry.value.align_resolutions_with.iter().map(|grid| &grid.value));
             }
         }
     }

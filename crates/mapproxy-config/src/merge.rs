@@ -264,10 +264,10 @@ mod tests {
     fn layers_are_merged_by_name_in_the_order_of_the_base() {
         assert_eq!(
             merged(
-                "{layers: [{name: n, title: N}, {name: a, title: A2, sources: [y]}]}",
-                "{layers: [{name: a, title: A, sources: [x]}, {name: b, title: B}]}"
+                "{layers: [{name: n}, {name: a, title: A2, sources: [y]}]}",
+                "{layers: [{name: a, title: A, sources: [x]}, {name: b}]}"
             ),
-            "{layers: [{name: 'a', title: 'A2', sources: ['y']}, {name: 'b', title: 'B'},..."
+            "{layers: [{name: 'a', title: 'A2', sources: ['y']}, {name: 'b'}, {name: 'n'}]}"
         );
     }
 }

@@ -140,14 +140,14 @@ pub enum InspireMetadata {
     /// `type: linked`
     Linked(InspireLinked),
     /// `type: embedded`
-    Embedded(InspireEmbedded),
+    Embedded(Box<InspireEmbedded>),
 }
 
 impl FromNode for InspireMetadata {
     fn from_node<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Option<Self> {
         match type_of(node, reader, &["linked", "embedded"])? {
             "linked" => FromNode::from_node(node, reader).map(Self::Linked),
-            _ => FromNode::from_node(node, reader).map(Self::Embedded),
+            _ => FromNode::from_node(node, reader).map(Box::new).map(Self::Embedded),
         }
     }
 }

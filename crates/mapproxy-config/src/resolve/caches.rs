@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::globals::permission;
 use super::{CacheImages, Grids, Resolver, image, origin};
-use crate::check::{Prefer, Reachable, Sections, band_entries};
+use crate::check::{self, Prefer, Reachable, Sections, band_entries};
 use crate::checked::caches::RescaleFrom;
 use crate::checked::{
     Cache, CacheFormat, CacheGrid, CacheStore, Coverage, FileLayout, FileStore, ImageOptions, Name, Permissions,
@@ -182,11 +182,11 @@ impl Resolver<'_> {
 
     /// A WMS source without layers needs them from whoever refers to it.
     pub(super) fn check_layers(&mut self, reference: &SourceRef) {
-        if let SourceTarget::Source { name, layers: None } = &reference.target {
-            if let Some((_, span)) = self.without_layers.iter().find(|(source, _)| source == name) {
-                let message = format!("Missing 'layers' for source '{name}'");
-                self.findings.warning(*span, format!("sources.{name}.req"), message);
-            }
+        if let SourceTarget::Source { name, layers: None } = &reference.target
+            && let Some(span) = self.without_layers.get(name)
+        {
+            let message = format!("Missing 'layers' for source '{name}'");
+            self.findings.warning(*span, format!("sources.{name}.req"), message);
         }
     }
 
@@ -195,7 +195,7 @@ impl Resolver<'_> {
             let message = format!("cache '{name}' has no grids: its tiles are kept in GLOBAL_MERCATOR");
             let help = Some("add `grids: [GLOBAL_WEBMERCATOR]` to a new cache".to_owned());
             self.findings.add(Severity::Warning, raw.span, path, message, help);
-            let default = Arc::from("GLOBAL_MERCATOR");
+            let default = Arc::from(check::DEFAULT_GRID);
             return self.grid_reference(&default, raw.span, grids, path, "cache", name).map(|grid| vec![grid]);
         };
         if written.value.is_empty() {

@@ -174,19 +174,19 @@ impl Resolver<'_> {
         let min_res = raw.min_res.as_ref().map(|res| self.positive(res, &format!("{path}.min_res")));
         let max_res = raw.max_res.as_ref().map(|res| self.positive(res, &format!("{path}.max_res")));
         let num_levels = raw.num_levels.as_ref().map(|count| self.int(count, 1, &format!("{path}.num_levels")));
-        if let (Some(Some(min)), Some(Some(max)), Some(at)) = (min_res, max_res, &raw.max_res) {
-            if max > min {
-                let message = format!("max_res ({max}) is the smaller number: it may not be above min_res ({min})");
-                self.findings.error(at.span, format!("{path}.max_res"), message);
-                return None;
-            }
+        if let (Some(Some(min)), Some(Some(max)), Some(at)) = (min_res, max_res, &raw.max_res)
+            && max > min
+        {
+            let message = format!("max_res ({max}) is the smaller number: it may not be above min_res ({min})");
+            self.findings.error(at.span, format!("{path}.max_res"), message);
+            return None;
         }
-        if let (Some(Some(count)), Some(at)) = (num_levels, &raw.num_levels) {
-            if count > MAX_LEVELS {
-                let message = format!("{count} levels are more than the {MAX_LEVELS} there can be");
-                self.findings.error(at.span, format!("{path}.num_levels"), message);
-                return None;
-            }
+        if let (Some(Some(count)), Some(at)) = (num_levels, &raw.num_levels)
+            && count > MAX_LEVELS
+        {
+            let message = format!("{count} levels are more than the {MAX_LEVELS} there can be");
+            self.findings.error(at.span, format!("{path}.num_levels"), message);
+            return None;
         }
         let factor = match raw.res_factor.as_ref().map(|factor| (&factor.value, factor.span)) {
             None => None,

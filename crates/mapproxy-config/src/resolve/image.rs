@@ -127,10 +127,10 @@ pub(super) fn over(
     if let Some(transparent) = &local.transparent {
         options.transparent = Some(transparent.value);
     }
-    if let Some(method) = &local.resampling_method {
-        if let Some(method) = resampling(method, &format!("{path}.resampling_method"), findings) {
-            options.resampling = method;
-        }
+    if let Some(method) = &local.resampling_method
+        && let Some(method) = resampling(method, &format!("{path}.resampling_method"), findings)
+    {
+        options.resampling = method;
     }
     if let Some(opacity) = &local.opacity {
         if (0.0..=1.0).contains(&opacity.value) {

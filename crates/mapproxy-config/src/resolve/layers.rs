@@ -91,17 +91,17 @@ impl Resolver<'_> {
         let resolution = self.res_range(&raw.min_res, &raw.max_res, &raw.min_scale, &raw.max_scale, path);
         let md = raw.md.as_ref().map(|md| layer_metadata(md)).unwrap_or_default();
         self.layer_support(raw, path);
-        if let Some(name) = &name {
-            if let Some(caches) = self.tile_caches(raw, &sources, &shown, path, walk) {
-                let layer = TileLayer {
-                    name: Arc::clone(name),
-                    title: title.clone(),
-                    at: origin(path, raw.span),
-                    caches,
-                    md: md.clone(),
-                };
-                walk.tiled.insert(Arc::clone(name), layer);
-            }
+        if let Some(name) = &name
+            && let Some(caches) = self.tile_caches(raw, &sources, &shown, path, walk)
+        {
+            let layer = TileLayer {
+                name: Arc::clone(name),
+                title: title.clone(),
+                at: origin(path, raw.span),
+                caches,
+                md: md.clone(),
+            };
+            walk.tiled.insert(Arc::clone(name), layer);
         }
         let mut members = Vec::new();
         for (index, member) in raw.layers.iter().flat_map(|layers| layers.value.iter()).enumerate() {

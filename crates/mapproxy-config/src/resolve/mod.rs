@@ -42,7 +42,7 @@ pub(crate) struct Resolver<'r> {
     /// Keys of grids that were written and cannot be built.
     broken_grids: Vec<Name>,
     /// WMS sources without layers of their own: right only if all who use them name layers.
-    without_layers: Vec<(Name, Span)>,
+    without_layers: rustc_hash::FxHashMap<Name, Span>,
 }
 
 /// The whole of a configuration.
@@ -71,7 +71,7 @@ pub(crate) fn document(
         raw_globals,
         globals,
         broken_grids: Vec::new(),
-        without_layers: Vec::new(),
+        without_layers: rustc_hash::FxHashMap::default(),
     };
 
     let grids = resolver.grids(sections, &reachable);

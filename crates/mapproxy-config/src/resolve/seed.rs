@@ -32,7 +32,7 @@ pub(crate) fn document(
         raw_globals: &super::NO_GLOBALS,
         globals: config.globals.clone(),
         broken_grids: Vec::new(),
-        without_layers: Vec::new(),
+        without_layers: rustc_hash::FxHashMap::default(),
     };
     if let Some(views) = &raw.views {
         let message = "`views` are not supported any more: use `seeds`, `cleanups` and `coverages`";

@@ -26,11 +26,12 @@ impl Resolver<'_> {
             Some(md) => self.metadata(ServiceMetadata::default(), md, "services.wms.md"),
             None => ServiceMetadata::default(),
         };
-        if let Some(wms) = &raw.wms {
-            if layers.root.is_none() && !self.findings.has_errors() {
-                let (span, path) = layers.span.map_or((wms.span, "services.wms"), |span| (span, "layers"));
-                self.findings.error(span, path, "found no WMS layer");
-            }
+        if let Some(wms) = &raw.wms
+            && layers.root.is_none()
+            && !self.findings.has_errors()
+        {
+            let (span, path) = layers.span.map_or((wms.span, "services.wms"), |span| (span, "layers"));
+            self.findings.error(span, path, "found no WMS layer");
         }
         if let Some(kml) = &raw.kml {
             support::is_supported(self.findings, "service kml", kml.span, "services.kml");

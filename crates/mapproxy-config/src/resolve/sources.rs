@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::{Grids, Resolver, origin};
-use crate::check::{Reachable, Sections};
+use crate::check::{self, Reachable, Sections};
 use crate::checked::{
     Color, Name, OnError, RasterSource, ResRange, Source, SourceKind, TileSource, WmsSource, WmsVersion,
 };
@@ -96,12 +96,12 @@ impl Resolver<'_> {
             Some(value) => Some(self.positive(value, &format!("{path}.{fine_name}"))?),
             None => None,
         };
-        if let (Some(min), Some(max), Some(at)) = (min, max, fine) {
-            if min <= max {
-                let message = format!("{coarse_name} ({min}) has to be greater than {fine_name} ({max})");
-                self.findings.error(at.span, path, message);
-                return None;
-            }
+        if let (Some(min), Some(max), Some(at)) = (min, max, fine)
+            && min <= max
+        {
+            let message = format!("{coarse_name} ({min}) has to be greater than {fine_name} ({max})");
+            self.findings.error(at.span, path, message);
+            return None;
         }
         let range = ResRange { min_res: min.map(|res| res * factor), max_res: max.map(|res| res * factor) };
         (!range.is_unlimited()).then_some(range)
@@ -140,7 +140,7 @@ impl Resolver<'_> {
         let on_error = self.on_error(raw.on_error.as_ref(), path);
         let (params, layers) = params?;
         if layers.is_empty() && !params.iter().any(|(key, _)| matches!(&**key, "sld" | "sld_body")) {
-            self.without_layers.push((Arc::clone(name), req.span));
+            self.without_layers.insert(Arc::clone(name), req.span);
         }
         Some(WmsSource {
             url: req.url.as_ref()?.value.to_string(),
@@ -224,7 +224,7 @@ impl Resolver<'_> {
                 let message = format!("source '{name}' has no grid: its tiles are taken to be in GLOBAL_MERCATOR");
                 let span = raw.url.as_ref().map(|url| url.span).unwrap_or_default();
                 self.findings.warning(span, path, message);
-                self.grid_reference(&Arc::from("GLOBAL_MERCATOR"), span, grids, path, "source", name)
+                self.grid_reference(&Arc::from(check::DEFAULT_GRID), span, grids, path, "source", name)
             }
             Some(grid) => self.grid_reference(&grid.value, grid.span, grids, &format!("{path}.grid"), "source", name),
         };
