@@ -16,7 +16,9 @@ use crate::cookies::CookieJar;
 use crate::proxy::Proxies;
 use crate::redirect::{self, Redirect};
 use crate::transport::{self, Connections, noting_connections};
-use crate::{ClientError, Credentials, ErrorKind, HttpClient, Method, RedactedUrl, UpstreamRequest, UpstreamResponse};
+use crate::{
+    ClientError, Credentials, ErrorKind, HttpClient, Limited, Method, RedactedUrl, UpstreamRequest, UpstreamResponse,
+};
 
 /// How to speak to upstream servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +35,17 @@ pub struct ClientOptions {
     pub manage_cookies: bool,
     /// Largest body accepted, in bytes.
     pub max_body: u64,
+    /// `concurrent_requests`; `None`: any number.
+    pub limit: Option<RequestLimit>,
+}
+
+/// How many requests a server may get at once, from all processes with one lock directory; see [`Limited`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestLimit {
+    /// `concurrent_requests`.
+    pub requests: u32,
+    /// Where the lock files are.
+    pub lock_dir: PathBuf,
 }
 
 impl Default for ClientOptions {
@@ -44,6 +57,7 @@ impl Default for ClientOptions {
             ca_certs: None,
             manage_cookies: false,
             max_body: 256 * 1024 * 1024,
+            limit: None,
         }
     }
 }
@@ -81,6 +95,7 @@ pub enum ClientSetupError {
 /// Makes clients that share connections, cookies and credentials where their options allow.
 #[derive(Debug, Default)]
 pub struct Clients {
+    clients: Mutex<HashMap<ClientOptions, Arc<dyn HttpClient>>>,
     connections: Mutex<HashMap<ConnectionKey, Arc<Connections>>>,
     jars: Mutex<HashMap<TlsKey, Arc<CookieJar>>>,
     challenges: Arc<Challenges>,
@@ -93,8 +108,24 @@ type ConnectionKey = (Duration, TlsKey);
 type Challenges = Mutex<HashMap<(String, Arc<Credentials>), Arc<Challenge>>>;
 
 impl Clients {
-    /// A client for `options`. Proxies are those of the environment at the time.
-    pub fn client(&self, options: ClientOptions) -> Result<UreqClient, ClientSetupError> {
+    /// The client for `options`: the same one for equal options. Proxies are those of the environment at the time.
+    pub fn client(&self, options: ClientOptions) -> Result<Arc<dyn HttpClient>, ClientSetupError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&options) {
+            return Ok(Arc::clone(client));
+        }
+        let client: Arc<dyn HttpClient> = match &options.limit {
+            None => Arc::new(self.unlimited(options.clone())?),
+            Some(limit) => {
+                let inner = Arc::new(self.unlimited(ClientOptions { limit: None, ..options.clone() })?);
+                Arc::new(Limited::new(inner, limit.requests, &limit.lock_dir, options.timeout))
+            }
+        };
+        clients.insert(options, Arc::clone(&client));
+        Ok(client)
+    }
+
+    fn unlimited(&self, options: ClientOptions) -> Result<UreqClient, ClientSetupError> {
         let tls_key: TlsKey = (options.insecure, options.ca_certs.clone().filter(|_| !options.insecure));
         let mut headers = HeaderMap::with_capacity(options.headers.len());
         for (name, value) in &options.headers {
@@ -184,9 +215,8 @@ impl UreqClient {
                     return self.read(response).map_err(|(kind, reason)| fail(kind, reason));
                 }
                 Redirect::No => {
-                    let reason = response.status().canonical_reason();
                     drain(response);
-                    let reason = reason.map_or(status.to_string(), |reason| format!("{status} {reason}"));
+                    let reason = if status == 204 { "204 No Content".to_owned() } else { status.to_string() };
                     return Err(fail(ErrorKind::Status(status), reason));
                 }
                 Redirect::To(method, uri) => {
@@ -349,7 +379,12 @@ fn classify(error: &ureq::Error) -> (ErrorKind, String) {
         Error::Io(error) if is_certificate(error.get_ref().and_then(|inner| inner.downcast_ref())) => {
             (ErrorKind::Certificate, error.to_string())
         }
-        Error::Io(error) => (ErrorKind::Connection, error.to_string()),
+        Error::Io(error) => {
+            let text = error.to_string();
+            let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+            let text = text.split_once(" (os error ").map_or(text, |(text, _)| text);
+            (ErrorKind::Connection, text.to_owned())
+        }
         Error::Rustls(error) if is_certificate(Some(error)) => (ErrorKind::Certificate, error.to_string()),
         Error::HostNotFound => (ErrorKind::Connection, "host not found".to_owned()),
         Error::BadUri(_) => (ErrorKind::InvalidUrl, error.to_string()),

@@ -4,13 +4,18 @@
 //! asked while serving. Nothing here reads a configuration.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answer;
 mod debug;
 mod error;
 mod on_error;
+mod pyfmt;
 mod raster;
 mod seed_only;
+mod sub_request;
 mod tile;
+mod tile_url;
 mod wms;
+mod wms_request;
 
 pub use debug::DebugSource;
 pub use error::SourceError;

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use mapproxy_client::HttpClient;
-use mapproxy_grid::{Coverage, ResolutionRange, TileGrid};
+use mapproxy_client::{Credentials, HttpClient, RedactedUrl, UpstreamRequest};
+use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, TileCoord, TileGrid};
 use mapproxy_image::{ImageOptions, MapImage};
-use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
+use mapproxy_map::{Access, MapError, MapQuery, MapSource, SourceProfile};
 
-use crate::{OnErrors, SourceError};
+use crate::tile_url::TileUrl;
+use crate::{OnErrors, SourceError, answer};
+
+/// Target of the log.
+const LOG: &str = "mapproxy.source.tile";
 
 /// What a [`TileSource`] is made of.
 #[derive(Clone, Debug)]
@@ -32,13 +36,90 @@ pub struct TileOptions {
 #[derive(Debug)]
 pub struct TileSource {
     profile: SourceProfile,
+    grid: Arc<TileGrid>,
+    url: TileUrl,
+    credentials: Option<Arc<Credentials>>,
+    on_error: OnErrors,
+    client: Arc<dyn HttpClient>,
 }
 
 impl TileSource {
     /// Checks the template.
     pub fn new(options: TileOptions, client: Arc<dyn HttpClient>) -> Result<Self, SourceError> {
-        let _ = (options, client);
-        todo!()
+        let (template, credentials) = Credentials::split(&options.url);
+        let url = TileUrl::parse(&template).map_err(|reason| SourceError::Url {
+            source_name: Arc::clone(&options.name),
+            url: RedactedUrl::new(&template).to_string(),
+            reason,
+        })?;
+        let extent = match &options.coverage {
+            Some(coverage) => coverage.extent(),
+            None => MapExtent::new(options.grid.bbox(), options.grid.srs().clone()),
+        };
+        let profile = SourceProfile {
+            extent: Some(extent),
+            coverage: options.coverage,
+            resolutions: options.resolutions,
+            access: Access::TilesOf(Arc::clone(&options.grid)),
+            ..SourceProfile::new(options.name, options.image)
+        };
+        Ok(TileSource { profile, grid: options.grid, url, credentials, on_error: options.on_error, client })
+    }
+
+    /// The tile that `query` is the box of; `None` beside the grid.
+    fn tile(&self, query: &MapQuery) -> Result<Option<TileCoord>, MapError> {
+        let grid = &self.grid;
+        let misaligned = |reason: String| MapError::Misaligned { source_name: Arc::clone(&self.profile.name), reason };
+        if query.size != grid.tile_size() {
+            let reason = "tile size of cache and tile source do not match";
+            return Err(misaligned(format!("{reason}: {} != {}", query.size, grid.tile_size())));
+        }
+        if query.srs != *grid.srs() {
+            let reason = "SRS of cache and tile source do not match";
+            return Err(misaligned(format!("{reason}: {} != {}", query.srs, grid.srs())));
+        }
+        let level = grid.closest_level(query.resolution());
+        let affected = grid.affected_level_tiles(&query.bbox, level)?;
+        let not_one = || {
+            let reason = "BBOX does not align to tile";
+            misaligned(format!("{reason}: {} is no tile of level {level} of grid {}", query.bbox, grid.name()))
+        };
+        match affected.tiles.as_slice() {
+            [None] => Ok(None),
+            [Some(tile)] => {
+                let (x_res, y_res) = query.bbox.resolution(query.size);
+                let same = grid.tile_bbox(*tile).almost_equals(&query.bbox, x_res / 2.0, y_res / 2.0);
+                if same { Ok(Some(*tile)) } else { Err(not_one()) }
+            }
+            _ => Err(not_one()),
+        }
+    }
+
+    fn fetch(&self, tile: TileCoord, query: &MapQuery) -> Result<MapImage, MapError> {
+        let name = &self.profile.name;
+        let format = if query.format.is_mixed() { "png" } else { query.format.ext() };
+        let url = self.url.url(tile, &self.grid.tile_bbox(tile), format);
+        let request = UpstreamRequest::get(url).with_credentials(self.credentials.clone());
+        let response = match self.client.send(&request) {
+            Ok(response) => response,
+            Err(error) => return self.failed(answer::client_error(name, error), query),
+        };
+        let unusable = |reason| answer::no_image(name, "response is not an image", &request.url, reason);
+        if !answer::is_image(&response) {
+            let url = RedactedUrl::new(&request.url);
+            log::warn!(target: LOG, "{name}: response is not an image: {url}: {}", answer::excerpt(&response));
+            let content_type = response.content_type.as_deref().unwrap_or_default();
+            return self.failed(unusable(format!("content type is {content_type}")), query);
+        }
+        if let Err(reason) = answer::check_picture(&response.body, query.size) {
+            return self.failed(unusable(reason), query);
+        }
+        Ok(MapImage::from_encoded(response.body, Arc::clone(&self.profile.image)))
+    }
+
+    /// The picture for a failure, where there is one.
+    fn failed(&self, error: MapError, query: &MapQuery) -> Result<MapImage, MapError> {
+        self.on_error.instead_of(error, query.size, &self.profile.image, LOG)
     }
 }
 
@@ -46,8 +127,125 @@ impl MapSource for TileSource {
     fn profile(&self) -> &SourceProfile {
         &self.profile
     }
+
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
-        let _ = query;
-        todo!()
+        if !self.profile.covers(query)? {
+            return Ok(None);
+        }
+        self.tile(query)?.map(|tile| self.fetch(tile, query)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mapproxy_client::testkit::{ScriptedClient, response};
+    use mapproxy_grid::{Bbox, Origin, Size, Srs};
+    use mapproxy_image::{Color, ImageFormat, PixelMode, Pixels, codec};
+
+    use super::*;
+    use crate::OnErrorRule;
+
+    fn grid(origin: Origin) -> Arc<TileGrid> {
+        let mut builder = TileGrid::builder("g", Srs::web_mercator());
+        builder.origin = origin;
+        Arc::new(builder.build().unwrap())
+    }
+
+    fn png(width: u32, height: u32) -> Vec<u8> {
+        let pixels = Pixels::filled(Size::new(width, height), PixelMode::Rgb, Color::rgb(200, 10, 10));
+        codec::encode(&pixels, &ImageOptions::new(ImageFormat::png()), None).unwrap().bytes.to_vec()
+    }
+
+    fn source(client: &ScriptedClient, on_error: OnErrors) -> TileSource {
+        let options = TileOptions {
+            name: "tiles".into(),
+            url: "http://u:p@h/%(z)s/%(x)s/%(y)s.%(format)s".into(),
+            grid: grid(Origin::UpperLeft),
+            image: Arc::default(),
+            coverage: None,
+            resolutions: ResolutionRange::default(),
+            on_error,
+        };
+        TileSource::new(options, Arc::new(client.clone())).unwrap()
+    }
+
+    /// The query that a cache in `grid` makes for a tile.
+    fn query(grid: &TileGrid, tile: TileCoord) -> MapQuery {
+        MapQuery::new(grid.tile_bbox(tile), grid.tile_size(), grid.srs().clone(), ImageFormat::png())
+    }
+
+    #[test]
+    fn tiles_are_asked_in_the_servers_own_rows() {
+        let client = ScriptedClient::answering("image/png", png(256, 256));
+        let source = source(&client, OnErrors::default());
+        let south_first = grid(Origin::LowerLeft);
+        let image = source.render(&query(&south_first, TileCoord::new(1, 0, 2))).unwrap().unwrap();
+        assert_eq!(client.urls(), ["http://h/2/1/3.png"]);
+        assert!(client.requests()[0].credentials.is_some());
+        assert_eq!(image.encoded_bytes().unwrap(), &png(256, 256));
+    }
+
+    #[test]
+    fn only_boxes_of_single_tiles_are_answered() {
+        let client = ScriptedClient::answering("image/png", png(256, 256));
+        let source = source(&client, OnErrors::default());
+        let good = query(&grid(Origin::LowerLeft), TileCoord::new(1, 1, 2));
+        let reason = |query: &MapQuery| match source.render(query) {
+            Err(MapError::Misaligned { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(reason(&good.sub(good.bbox, Size::new(512, 512))).starts_with("tile size of cache"));
+        assert!(reason(&MapQuery { srs: Srs::wgs84(), ..good.clone() }).starts_with("SRS of cache"));
+        let (width, bbox) = (good.bbox.width(), good.bbox);
+        let shifted = Bbox { min_x: bbox.min_x + width / 4.0, max_x: bbox.max_x + width / 4.0, ..bbox };
+        assert!(reason(&good.sub(shifted, good.size)).starts_with("BBOX does not align"));
+        let half = Bbox { max_x: bbox.min_x + width * 0.9, ..bbox };
+        assert!(reason(&good.sub(half, good.size)).starts_with("BBOX does not align"));
+        assert!(client.urls().is_empty());
+    }
+
+    #[test]
+    fn unusable_bodies_are_errors_and_never_pictures() {
+        let whole = png(256, 256);
+        let cut = whole[..whole.len() - 20].to_vec();
+        let bodies = [
+            ("text/html", b"<h1>no</h1>".to_vec(), "content type is text/html"),
+            ("image/png", Vec::new(), "empty"),
+            ("image/png", png(1, 1), "1x1"),
+            ("image/png", cut, "cut off"),
+            ("image/png", b"<h1>no</h1>".to_vec(), "cannot decode"),
+        ];
+        for (content_type, body, expected) in bodies {
+            let client = ScriptedClient::new({
+                let body = body.clone();
+                move |_| Ok(response(content_type, body.clone()))
+            });
+            let query = query(&grid(Origin::LowerLeft), TileCoord::new(0, 0, 1));
+            let error = source(&client, OnErrors::default()).render(&query).unwrap_err();
+            let MapError::Upstream { url, reason, status, .. } = &error else { panic!("{error:?}") };
+            assert!(reason.contains(expected), "{reason:?} should tell {expected:?}");
+            assert_eq!((url.as_str(), *status), ("http://h/1/0/1.png", None));
+
+            let rule = OnErrorRule { status: None, color: Color::rgb(1, 2, 3), cacheable: false };
+            let image = source(&client, OnErrors::new(vec![rule])).render(&query).unwrap().unwrap();
+            assert!(!image.cacheable());
+            assert_eq!(image.pixels().unwrap().single_color(), Some(Color::rgb(1, 2, 3)));
+        }
+    }
+
+    #[test]
+    fn a_template_with_a_mistake_makes_no_source() {
+        let client: Arc<dyn HttpClient> = Arc::new(ScriptedClient::failing(500));
+        let options = TileOptions {
+            name: "tiles".into(),
+            url: "http://u:secret@h/%(zoom)s".into(),
+            grid: grid(Origin::LowerLeft),
+            image: Arc::default(),
+            coverage: None,
+            resolutions: ResolutionRange::default(),
+            on_error: OnErrors::default(),
+        };
+        let error = TileSource::new(options, client).unwrap_err().to_string();
+        assert!(error.starts_with("tiles: url http://h/%(zoom)s: %(zoom) is not known"), "{error}");
     }
 }
