@@ -100,7 +100,7 @@ pub struct OnlineResource {
 }
 
 /// A layer of the tiled services.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TileLayer {
     /// Name.
     pub name: String,

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod app;
+mod build;
 mod conditional;
 mod layers;
 mod params;
@@ -21,6 +22,7 @@ pub mod services;
 pub mod wrap;
 
 pub use app::{App, Application};
+pub use build::{AppBuilder, BuildError, Built, make_app};
 pub use layers::{
     Attribution, Identifier, KeywordList, LayerMetadata, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
 };

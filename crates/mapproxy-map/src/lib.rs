@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
+pub mod ogc;
 mod query;
 pub mod render;
 mod source;

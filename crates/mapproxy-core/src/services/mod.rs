@@ -1,10 +1,14 @@
 //! The protocols.
 
+pub mod demo;
 pub(crate) mod markup;
 mod metadata;
 pub(crate) mod number;
 mod ows;
+mod tile_answer;
+pub mod tms;
 pub mod wms;
+pub mod wmts;
 pub(crate) mod xml;
 
 use std::fmt;
@@ -22,5 +26,25 @@ pub trait Service: fmt::Debug + Send + Sync {
     /// [`crate::Application::call_now`].
     fn handle_now(&self, _request: &Incoming<'_>) -> Option<Response> {
         None
+    }
+}
+
+/// Logs why there is no map: what upstream servers and we do wrong loudly, what clients ask wrongly quietly.
+pub(crate) fn log_map_error(error: &mapproxy_map::MapError) {
+    use mapproxy_map::Fault;
+    match error.fault() {
+        Fault::Client => log::debug!(target: "mapproxy.service", "{error}"),
+        Fault::Upstream => log::warn!(target: "mapproxy.source", "{error}"),
+        Fault::Local => log::error!(target: "mapproxy.service", "{error}"),
+    }
+}
+
+/// Several paths may lead to one service.
+impl<S: Service + ?Sized> Service for std::sync::Arc<S> {
+    fn handle(&self, request: &Incoming<'_>) -> Option<Response> {
+        (**self).handle(request)
+    }
+    fn handle_now(&self, request: &Incoming<'_>) -> Option<Response> {
+        (**self).handle_now(request)
     }
 }

@@ -1,0 +1,290 @@
+//! Caches: tile managers for each grid, and the map source over them.
+
+use std::sync::Arc;
+
+use mapproxy_cache::store::file::LinkSingleColor;
+use mapproxy_cache::store::layout::Layout;
+use mapproxy_cache::store::{FileStore, TileStore};
+use mapproxy_cache::{
+    CachedMap, CachedTiles, Creation, ManagerOptions, Permissions, RefreshBefore, Rescaling, TileLocker, TileManager,
+};
+use mapproxy_config::Origin;
+use mapproxy_config::checked::caches::{Cache, RescaleFrom};
+use mapproxy_config::checked::{self, CacheGrid, CacheStore, FileLayout, SingleColorLink, SourceTarget, UseDirectFrom};
+use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, SupportedSrs, TileGrid};
+use mapproxy_image::{ImageFormat, ImageOptions};
+use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
+use mapproxy_map::{Access, MapSource, SourceProfile};
+
+use super::Parts;
+use super::sources::SourceUse;
+
+/// A cache, ready for layers.
+#[derive(Debug)]
+pub(super) struct BuiltCache {
+    /// Its tiles, by grid in the order of the configuration.
+    pub(super) managers: Vec<Arc<TileManager>>,
+    /// Maps for the WMS.
+    pub(super) map: Arc<dyn MapSource>,
+    /// The area with tiles; `None`: as far as the grids reach.
+    pub(super) extent: Option<MapExtent>,
+}
+
+impl Parts<'_> {
+    /// The cache called `name`, built once. A mistake is told once, too.
+    pub(super) fn cache(&self, name: &str) -> Option<Arc<BuiltCache>> {
+        if let Some(built) = self.caches.borrow().get(name) {
+            return built.clone();
+        }
+        let config = self.config.caches.get(name)?;
+        let built = self.build_cache(config).map(Arc::new);
+        self.caches.borrow_mut().insert(Arc::clone(&config.name), built.clone());
+        built
+    }
+
+    fn build_cache(&self, config: &Cache) -> Option<BuiltCache> {
+        let coverage = self.coverage(config.coverage.as_ref()).ok()?;
+        let image = self.image_options(&config.image);
+        let mut grids = Vec::new();
+        let mut direct = None;
+        for grid_config in &config.grids {
+            let grid = self.grid(&grid_config.grid)?;
+            let sources = self.sources_of(config, &grid, &image)?;
+            direct = direct.or_else(|| sources.first().cloned());
+            let resolutions = if config.rescale.is_some() {
+                ResolutionRange::default()
+            } else {
+                sources.iter().map(|source| source.profile().resolutions).reduce(|a, b| a.union(&b)).unwrap_or_default()
+            };
+            let extent = self.told(&config.at, extent_of(coverage.as_ref(), &sources))?;
+            let manager = self.manager(config, grid_config, grid, sources, Arc::clone(&image), coverage.clone())?;
+            grids.push(BuiltGrid { manager: Arc::new(manager), resolutions, extent });
+        }
+        let extent = grids.first().and_then(|first| first.extent.clone());
+        let map = self.cached_map(config, &grids, &image, Some(u64::from(config.max_tile_limit)))?;
+        let map = match (&config.use_direct_from, direct) {
+            (Some(from), Some(source)) if config.sources.len() == 1 => {
+                let grid = grids.first()?.manager.grid();
+                let threshold = match from {
+                    UseDirectFrom::Res(res) => *res,
+                    UseDirectFrom::Level(level) => {
+                        let level = u8::try_from(*level).ok().and_then(|level| grid.level(level));
+                        match level {
+                            Some(level) => level.resolution,
+                            None => {
+                                let last = grid.levels().len() - 1;
+                                let message = format!(
+                                    "use_direct_from_level: grid {} has no such level, its last is {last}",
+                                    grid.name()
+                                );
+                                return self.error(&config.at, message);
+                            }
+                        }
+                    }
+                };
+                Arc::new(ResolutionSwitch::new(map, source, threshold, grid.srs().clone()))
+            }
+            (Some(_), _) => return self.error(&config.at, "use_direct_from_level/res only supports single sources"),
+            (None, _) => map,
+        };
+        Some(BuiltCache { managers: grids.into_iter().map(|grid| grid.manager).collect(), map, extent })
+    }
+
+    fn manager(
+        &self,
+        config: &Cache,
+        grid_config: &CacheGrid,
+        grid: Arc<TileGrid>,
+        sources: Vec<Arc<dyn MapSource>>,
+        image: Arc<ImageOptions>,
+        coverage: Option<Coverage>,
+    ) -> Option<TileManager> {
+        let permissions = Permissions { directory: config.permissions.directories, file: config.permissions.files };
+        let store: Option<Arc<dyn TileStore>> = match &config.store {
+            CacheStore::Disabled => None,
+            CacheStore::File(file) => Some(Arc::new(FileStore::new(
+                grid_config.directory.clone(),
+                config.format.extension.to_string(),
+                layout(file.layout),
+                match config.link_single_color_images {
+                    None => LinkSingleColor::Off,
+                    Some(SingleColorLink::Symlink) => LinkSingleColor::Symlink,
+                    Some(SingleColorLink::Hardlink) => LinkSingleColor::Hardlink,
+                },
+                permissions,
+            ))),
+        };
+        let locker = store.as_ref().map(|_| {
+            let timeout = self.config.globals.http.timeout;
+            let cache_id = TileLocker::file_cache_id(&grid_config.directory);
+            TileLocker::new(config.tile_lock_dir.clone(), cache_id, timeout, permissions)
+        });
+        let [columns, rows] = config.meta_size;
+        let options = ManagerOptions {
+            name: Arc::clone(&config.name),
+            grid,
+            store,
+            locker,
+            sources,
+            image,
+            creation: Creation {
+                meta_size: (columns, rows),
+                meta_buffer: config.meta_buffer,
+                bulk_meta_tiles: config.bulk_meta_tiles,
+                minimize_meta_requests: config.minimize_meta_requests,
+                concurrent_creators: config.concurrent_tile_creators as usize,
+                request_format: ImageFormat::new(&config.request_format),
+            },
+            refresh_before: config.refresh_before.as_ref().map(|before| match before {
+                checked::RefreshBefore::Age(age) => RefreshBefore::Age(*age),
+                checked::RefreshBefore::Time(time) => RefreshBefore::Time(*time),
+                checked::RefreshBefore::FileTime(path) => RefreshBefore::FileModified(path.clone()),
+            }),
+            coverage,
+            rescaling: config.rescale.map(|rescale| {
+                // No grid has so many levels; more than all of them are all of them.
+                let levels = u8::try_from(rescale.levels).unwrap_or(u8::MAX);
+                match rescale.from {
+                    RescaleFrom::Coarser => Rescaling::Up(levels),
+                    RescaleFrom::Finer => Rescaling::Down(levels),
+                }
+            }),
+            cache_rescaled_tiles: config.rescale.is_some_and(|rescale| rescale.store),
+        };
+        self.told(&config.at, TileManager::new(options))
+    }
+
+    /// The sources of a cache in one of its grids, bottom to top.
+    fn sources_of(
+        &self,
+        config: &Cache,
+        grid: &Arc<TileGrid>,
+        image: &Arc<ImageOptions>,
+    ) -> Option<Vec<Arc<dyn MapSource>>> {
+        if let Some(tiles) = self.tiles_of_caches(config, grid)? {
+            return Some(tiles);
+        }
+        let mut sources = Vec::with_capacity(config.sources.len());
+        for source in &config.sources {
+            match &source.target {
+                SourceTarget::Cache(name) => sources.push(self.cache_as_source(name, image, &source.origin)?),
+                SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref())? {
+                    SourceUse::Map(source) => sources.push(source),
+                    SourceUse::NoMap => {}
+                },
+            }
+        }
+        Some(sources)
+    }
+
+    /// Caches whose tiles can be taken as they are: all sources have one grid, which this cache's is a part of, and
+    /// this cache's format. `Some(None)`: they must be asked for maps.
+    #[expect(clippy::type_complexity, reason = "an error told, no such case, the sources")]
+    fn tiles_of_caches(&self, config: &Cache, grid: &Arc<TileGrid>) -> Option<Option<Vec<Arc<dyn MapSource>>>> {
+        let mut tiles: Vec<Arc<dyn MapSource>> = Vec::new();
+        for source in &config.sources {
+            let SourceTarget::Cache(name) = &source.target else { return Some(None) };
+            let below = self.config.caches.get(name)?;
+            let [below_grid] = below.grids.as_slice() else { return Some(None) };
+            let below_grid = self.grid(&below_grid.grid)?;
+            if !grid.is_subset_of(&below_grid) || below.format.extension != config.format.extension {
+                return Some(None);
+            }
+            let built = self.cache(name)?;
+            let manager = built.managers.first()?;
+            let profile = SourceProfile {
+                extent: built.extent.clone(),
+                access: Access::TilesOf(Arc::clone(grid)),
+                ..SourceProfile::new(Arc::clone(name), Arc::clone(manager.image()))
+            };
+            tiles.push(Arc::new(CachedTiles::new(Arc::clone(manager), profile)));
+        }
+        Some((!tiles.is_empty()).then_some(tiles))
+    }
+
+    /// A cache asked for maps by another: all its grids, no limit of tiles.
+    fn cache_as_source(&self, name: &str, _image: &Arc<ImageOptions>, at: &Origin) -> Option<Arc<dyn MapSource>> {
+        let config = self.config.caches.get(name)?;
+        let built = self.cache(name)?;
+        let resolutions = built.map.profile().resolutions;
+        let grids: Vec<BuiltGrid> = built
+            .managers
+            .iter()
+            .map(|manager| BuiltGrid { manager: Arc::clone(manager), resolutions, extent: built.extent.clone() })
+            .collect();
+        let image = built.managers.first().map(|manager| Arc::clone(manager.image()));
+        let Some(image) = image else { return self.error(at, format!("cache {name} has no grid")) };
+        self.cached_map(config, &grids, &image, None)
+    }
+
+    fn cached_map(
+        &self,
+        config: &Cache,
+        grids: &[BuiltGrid],
+        image: &Arc<ImageOptions>,
+        max_tile_limit: Option<u64>,
+    ) -> Option<Arc<dyn MapSource>> {
+        let mut maps: Vec<Arc<dyn MapSource>> = Vec::with_capacity(grids.len());
+        for built in grids {
+            let grid = built.manager.grid();
+            let own = MapExtent::new(grid.bbox(), grid.srs().clone());
+            let profile = SourceProfile {
+                extent: Some(built.extent.clone().unwrap_or(own)),
+                resolutions: built.resolutions,
+                ..SourceProfile::new(Arc::clone(&config.name), Arc::clone(image))
+            };
+            maps.push(Arc::new(CachedMap::new(Arc::clone(&built.manager), profile, max_tile_limit)));
+        }
+        if maps.len() < 2 {
+            return maps.pop();
+        }
+        let profile = maps.first()?.profile().clone();
+        let srs = grids.iter().map(|built| built.manager.grid().srs().clone()).collect();
+        let srs = SupportedSrs::new(srs, Arc::clone(&self.preferred_srs));
+        Some(Arc::new(SrsSwitch::new(profile, srs, maps)))
+    }
+}
+
+/// What is known of a cache in one grid.
+struct BuiltGrid {
+    manager: Arc<TileManager>,
+    resolutions: ResolutionRange,
+    extent: Option<MapExtent>,
+}
+
+/// The area of a cache: its coverage, else that of its sources where all have one.
+fn extent_of(
+    coverage: Option<&Coverage>,
+    sources: &[Arc<dyn MapSource>],
+) -> Result<Option<MapExtent>, mapproxy_grid::TransformError> {
+    if let Some(coverage) = coverage {
+        return Ok(Some(coverage.extent()));
+    }
+    union_of_extents(sources.iter().map(|source| source.profile().extent.as_ref()))
+}
+
+/// The area around all; `None` as soon as one is unlimited, or where there are none.
+pub(super) fn union_of_extents<'a>(
+    extents: impl Iterator<Item = Option<&'a MapExtent>>,
+) -> Result<Option<MapExtent>, mapproxy_grid::TransformError> {
+    let mut union: Option<MapExtent> = None;
+    for extent in extents {
+        let Some(extent) = extent else { return Ok(None) };
+        union = Some(match union {
+            Some(union) => union.union(extent)?,
+            None => extent.clone(),
+        });
+    }
+    Ok(union)
+}
+
+fn layout(layout: FileLayout) -> Layout {
+    match layout {
+        FileLayout::Tc => Layout::Tc,
+        FileLayout::Mp => Layout::Mp,
+        FileLayout::Tms => Layout::Tms,
+        FileLayout::ReverseTms => Layout::ReverseTms,
+        FileLayout::Quadkey => Layout::Quadkey,
+        FileLayout::Arcgis => Layout::Arcgis,
+    }
+}

@@ -1,0 +1,135 @@
+//! The layer tree of the WMS, and the layers of the tiled services.
+
+use std::sync::Arc;
+
+use mapproxy_config::checked::{self, SourceRef, SourceTarget};
+use mapproxy_grid::{MapExtent, ResolutionRange};
+use mapproxy_map::MapSource;
+
+use super::Parts;
+use super::caches::union_of_extents;
+use super::sources::{SourceUse, resolutions};
+use crate::layers::{Attribution, Identifier, KeywordList, LayerMetadata, Logo, OnlineResource};
+use crate::{MapLayer, TileLayer, TileSet};
+
+impl Parts<'_> {
+    /// The root of the WMS layers. Layers with nothing to show are left out.
+    pub(super) fn root_layer(&self) -> Option<MapLayer> {
+        let config = self.config.root_layer.as_ref()?;
+        let root = self.map_layer(config);
+        if root.is_none() && !self.has_errors() {
+            return self.error(&config.at, "found no WMS layer");
+        }
+        root
+    }
+
+    fn has_errors(&self) -> bool {
+        self.diagnostics.borrow().iter().any(mapproxy_config::Diagnostic::is_error)
+    }
+
+    fn map_layer(&self, config: &checked::Layer) -> Option<MapLayer> {
+        let children: Vec<MapLayer> = config.layers.iter().filter_map(|layer| self.map_layer(layer)).collect();
+        let sources: Vec<Arc<dyn MapSource>> =
+            config.sources.iter().filter_map(|source| self.layer_source(source)).collect();
+        if sources.is_empty() && children.is_empty() {
+            return None;
+        }
+        let (ranges, extents): (Vec<ResolutionRange>, Vec<Option<&MapExtent>>) = if sources.is_empty() {
+            children.iter().map(|child| (child.resolutions, child.extent.as_ref())).unzip()
+        } else {
+            sources.iter().map(|source| (source.profile().resolutions, source.profile().extent.as_ref())).unzip()
+        };
+        let own = config.resolution.as_ref().map(resolutions);
+        let inherited = || ranges.into_iter().reduce(|a, b| a.union(&b)).unwrap_or_default();
+        let resolutions = own.unwrap_or_else(inherited);
+        let extent = self.told(&config.at, union_of_extents(extents.into_iter()))?;
+        Some(MapLayer {
+            name: config.name.as_deref().map(str::to_owned),
+            title: config.title.clone(),
+            sources,
+            children,
+            resolutions,
+            extent,
+            metadata: Arc::new(metadata(&config.md)),
+        })
+    }
+
+    fn layer_source(&self, source: &SourceRef) -> Option<Arc<dyn MapSource>> {
+        match &source.target {
+            SourceTarget::Cache(name) => Some(Arc::clone(&self.cache(name)?.map)),
+            SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref())? {
+                SourceUse::Map(source) => Some(source),
+                SourceUse::NoMap => None,
+            },
+        }
+    }
+
+    /// The layers of the tiled services, in the order of the configuration.
+    pub(super) fn tile_layers(&self) -> Vec<TileLayer> {
+        self.config.tile_layers.values().map(|layer| self.tile_layer(layer)).collect()
+    }
+
+    fn tile_layer(&self, config: &checked::TileLayer) -> TileLayer {
+        let mut tile_sets = Vec::new();
+        for name in &config.caches {
+            let Some(cache) = self.cache(name) else { continue };
+            for manager in &cache.managers {
+                let grid = manager.grid();
+                let extent = cache.extent.clone().unwrap_or_else(|| MapExtent::new(grid.bbox(), grid.srs().clone()));
+                tile_sets.push(TileSet { manager: Arc::clone(manager), extent });
+            }
+        }
+        TileLayer {
+            name: config.name.to_string(),
+            title: config.title.clone(),
+            metadata: Arc::new(metadata(&config.md)),
+            tile_sets,
+        }
+    }
+}
+
+fn metadata(md: &checked::LayerMetadata) -> LayerMetadata {
+    let online = |data: &checked::layers::OnlineData| OnlineResource {
+        url: data.url.clone().unwrap_or_default(),
+        kind: None,
+        format: data.format.clone(),
+    };
+    LayerMetadata {
+        abstract_: md.abstract_.clone(),
+        keywords: md.keyword_list.iter().map(keywords).collect(),
+        attribution: md.attribution.as_ref().map(|attribution| Attribution {
+            title: attribution.title.clone(),
+            url: attribution.url.clone(),
+            logo: attribution.logo.as_ref().map(|logo| Logo {
+                url: logo.url.clone().unwrap_or_default(),
+                format: logo.format.clone(),
+                width: logo.width.and_then(|width| width.try_into().ok()),
+                height: logo.height.and_then(|height| height.try_into().ok()),
+            }),
+        }),
+        identifiers: md
+            .identifier
+            .iter()
+            .map(|identifier| Identifier {
+                url: identifier.url.clone().unwrap_or_default(),
+                name: identifier.name.clone().unwrap_or_default(),
+                value: identifier.value.clone().unwrap_or_default(),
+            })
+            .collect(),
+        metadata: md
+            .metadata
+            .iter()
+            .map(|document| OnlineResource {
+                url: document.url.clone().unwrap_or_default(),
+                kind: document.type_.clone(),
+                format: document.format.clone(),
+            })
+            .collect(),
+        data: md.data.iter().map(online).collect(),
+        feature_lists: md.feature_list.iter().map(online).collect(),
+    }
+}
+
+pub(super) fn keywords(list: &checked::KeywordList) -> KeywordList {
+    KeywordList { vocabulary: list.vocabulary.clone(), keywords: list.keywords.clone() }
+}

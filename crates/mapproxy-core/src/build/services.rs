@@ -1,0 +1,180 @@
+//! The services, and the application that routes to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use mapproxy_config::checked::{self, OnSourceErrors};
+use mapproxy_grid::{Bbox, Origin};
+use mapproxy_map::render;
+
+use super::Parts;
+use super::layers::keywords;
+use crate::app::Welcome;
+use crate::services::demo::{Demo, DemoOptions, DemoWms};
+use crate::services::tms::{Tms, TmsOptions};
+use crate::services::wms::{self, Wms, WmsOptions};
+use crate::services::wmts::{TileTemplate, Wmts, WmtsKvp, WmtsOptions};
+use crate::services::{Contact, Ows, ServiceMetadata};
+use crate::{App, Service, TileLayer};
+
+/// The application; `None` where something could not be built, which has been told.
+pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
+    let config = parts.config;
+    let services = &config.services;
+    let tile_layers = parts.tile_layers();
+    let mut routes: HashMap<&'static str, Arc<dyn Service>> = HashMap::new();
+
+    let wms = services.wms.as_ref().map(|wms| parts.wms(wms, &tile_layers));
+    let wms = match wms {
+        Some(options) => Some(options?),
+        None => None,
+    };
+    let demo_wms = wms.as_ref().map(|wms| DemoWms {
+        root: Arc::clone(&wms.root),
+        srs: wms.srs.clone(),
+        formats: wms.image_formats.iter().map(|(name, _)| name.clone()).collect(),
+    });
+    let wms = wms.map(|options| Arc::new(Wms::new(options)));
+    let wmts = services.wmts.as_ref().map(|wmts| parts.wmts(wmts, &tile_layers));
+    let wmts = match wmts {
+        Some(wmts) => Some(Arc::new(wmts?)),
+        None => None,
+    };
+    let tms = services.tms.as_ref().map(|tms| Arc::new(parts.tms(tms, tile_layers)));
+    if let Some(tms) = &tms {
+        routes.insert("tms", Arc::new(Arc::clone(tms)));
+        routes.insert("tiles", Arc::new(Arc::clone(tms)));
+    }
+    if let Some(wmts) = &wmts {
+        routes.insert("wmts", Arc::new(Arc::clone(wmts)));
+    }
+    let kvp = wmts.as_ref().filter(|wmts| wmts.has_kvp());
+    let kvp = kvp.map(|wmts| Arc::new(WmtsKvp(Arc::clone(wmts))) as Arc<dyn Service>);
+    let has_wms = wms.is_some();
+    let ows: Arc<dyn Service> = Arc::new(Ows::new(wms.map(|wms| wms as Arc<dyn Service>), kvp));
+    if let Some(demo) = &services.demo {
+        let wms = demo_wms;
+        let metadata = metadata(&demo.md);
+        let demo = Demo::new(DemoOptions { metadata, wms, wmts: wmts.clone(), tms, ows: Arc::clone(&ows) });
+        routes.insert("demo", Arc::new(demo));
+    }
+    routes.insert("service", Arc::clone(&ows));
+    routes.insert("ows", Arc::clone(&ows));
+    if has_wms {
+        routes.insert("wms", ows);
+    }
+
+    let origin = config.globals.access_control_allow_origin.as_deref().filter(|origin| !origin.is_empty());
+    let origin = match origin.map(HeaderValue::try_from) {
+        Some(Ok(origin)) => Some(origin),
+        Some(Err(_)) => {
+            let at = mapproxy_config::Origin::new(
+                "globals.http.access_control_allow_origin",
+                mapproxy_config::Span::default(),
+            );
+            return parts.error(&at, "not a header value: use an origin such as https://maps.example.org, or *");
+        }
+        None => None,
+    };
+    Some(App::new(routes, origin, Welcome { has_demo: services.demo.is_some() }))
+}
+
+impl Parts<'_> {
+    fn wms(&self, config: &checked::Wms, tile_layers: &[TileLayer]) -> Option<WmsOptions> {
+        let root = self.root_layer();
+        let srs: Option<Vec<_>> = config.srs.iter().map(|code| self.srs(code, &config.at)).collect();
+        let bbox_srs: Option<Vec<_>> = config
+            .bbox_srs
+            .iter()
+            .map(|bbox_srs| {
+                let bbox = bbox_srs.bbox.map(|[min_x, min_y, max_x, max_y]| Bbox::new(min_x, min_y, max_x, max_y));
+                Some(wms::BboxSrs { srs: self.srs(&bbox_srs.srs, &config.at)?, bbox })
+            })
+            .collect();
+        let image_formats = config.image_formats.iter();
+        Some(WmsOptions {
+            root: Arc::new(root?),
+            srs: srs?,
+            image_formats: image_formats.map(|(name, image)| (name.to_string(), self.image_options(image))).collect(),
+            bbox_srs: bbox_srs?,
+            max_output_pixels: Some(config.max_output_pixels),
+            versions: config.versions.iter().map(|version| wms_version(*version)).collect(),
+            strict: config.strict,
+            on_source_errors: match config.on_source_errors {
+                OnSourceErrors::Notify => render::OnSourceErrors::Notify,
+                OnSourceErrors::Raise => render::OnSourceErrors::Raise,
+            },
+            concurrent_layer_renderer: config.concurrent_layer_renderer as usize,
+            attribution: config.attribution.clone(),
+            metadata: metadata(&config.md),
+            featureinfo_types: Vec::new(),
+            max_tile_age: self.config.globals.tile_max_age,
+            hide_error_details: self.config.globals.http.hide_error_details,
+            tile_layers: tile_layers.iter().cloned().map(Arc::new).collect(),
+        })
+    }
+
+    fn wmts(&self, config: &checked::Wmts, tile_layers: &[TileLayer]) -> Option<Wmts> {
+        let restful = match (config.restful, &config.restful_template) {
+            (false, _) => None,
+            (true, template) => {
+                let template = template.as_deref().unwrap_or(TileTemplate::DEFAULT);
+                Some(self.told(&config.at, TileTemplate::new(template))?)
+            }
+        };
+        Some(Wmts::new(WmtsOptions {
+            layers: tile_layers.to_vec(),
+            metadata: metadata(&config.md),
+            kvp: config.kvp,
+            restful,
+            max_age: self.config.globals.tile_max_age,
+            hide_error_details: self.config.globals.http.hide_error_details,
+        }))
+    }
+
+    fn tms(&self, config: &checked::Tms, layers: Vec<TileLayer>) -> Tms {
+        Tms::new(TmsOptions {
+            layers,
+            metadata: metadata(&config.md),
+            use_grid_names: config.use_grid_names,
+            tiles_origin: config.origin_nw.then_some(Origin::UpperLeft),
+            max_age: self.config.globals.tile_max_age,
+            hide_error_details: self.config.globals.http.hide_error_details,
+        })
+    }
+}
+
+fn wms_version(version: checked::WmsVersion) -> wms::WmsVersion {
+    match version {
+        checked::WmsVersion::V1_0_0 => wms::WmsVersion::V1_0_0,
+        checked::WmsVersion::V1_1_0 => wms::WmsVersion::V1_1_0,
+        checked::WmsVersion::V1_1_1 => wms::WmsVersion::V1_1_1,
+        checked::WmsVersion::V1_3_0 => wms::WmsVersion::V1_3_0,
+    }
+}
+
+fn metadata(md: &checked::ServiceMetadata) -> ServiceMetadata {
+    ServiceMetadata {
+        title: md.title.clone(),
+        abstract_: md.abstract_.clone(),
+        online_resource: md.online_resource.clone(),
+        contact: md.contact.as_ref().map(|contact| Contact {
+            person: contact.person.clone(),
+            position: contact.position.clone(),
+            organization: contact.organization.clone(),
+            address: contact.address.clone(),
+            address_type: contact.address_type.clone(),
+            city: contact.city.clone(),
+            postcode: contact.postcode.clone(),
+            state: contact.state.clone(),
+            country: contact.country.clone(),
+            phone: contact.phone.clone(),
+            fax: contact.fax.clone(),
+            email: contact.email.clone(),
+        }),
+        fees: md.fees.clone(),
+        access_constraints: md.access_constraints.clone(),
+        keywords: md.keyword_list.iter().map(keywords).collect(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Sources of maps.
+
+use std::sync::Arc;
+
+use mapproxy_client::{ClientOptions, HttpClient, Limited};
+use mapproxy_config::Origin;
+use mapproxy_config::checked::{self, HttpMethod, HttpOptions, Source, SourceKind, WmsVersion};
+use mapproxy_grid::{Bbox, ResolutionRange, SupportedSrs};
+use mapproxy_map::MapSource;
+use mapproxy_sources::{
+    self as sources, DebugSource, OnErrorRule, OnErrors, RasterOptions, RasterSource, SeedOnly, TileOptions,
+    TileSource, TransparentColor, WmsOptions, WmsSource,
+};
+
+use super::{Parts, images};
+
+/// What a reference to a source gives.
+#[derive(Debug)]
+pub(super) enum SourceUse {
+    /// Something that draws maps.
+    Map(Arc<dyn MapSource>),
+    /// A source that is there for other things (`wms_opts.map: false`).
+    NoMap,
+}
+
+impl Parts<'_> {
+    /// The source called `name`, with the layers of a tagged reference.
+    pub(super) fn source(&self, name: &str, layers: Option<&[String]>) -> Option<SourceUse> {
+        let config = self.config.sources.get(name)?;
+        let coverage = self.coverage(config.coverage.as_ref()).ok()?;
+        let resolutions = resolutions(&config.resolution);
+        let built: Arc<dyn MapSource> = match &config.kind {
+            SourceKind::Wms(wms) if !wms.map => return Some(SourceUse::NoMap),
+            SourceKind::Wms(wms) => {
+                let client = self.client(&wms.http, wms.concurrent_requests, &config.at)?;
+                let options = self.wms_options(config, wms, layers)?;
+                let options = WmsOptions { coverage, resolutions, ..options };
+                Arc::new(self.told(&config.at, WmsSource::new(options, client))?)
+            }
+            SourceKind::Tile(tile) => {
+                let client = self.client(&tile.http, tile.concurrent_requests, &config.at)?;
+                let options = TileOptions {
+                    name: Arc::clone(&config.name),
+                    url: tile.url.clone(),
+                    grid: self.grid(&tile.grid)?,
+                    image: self.image_options(&tile.image.options),
+                    coverage,
+                    resolutions,
+                    on_error: on_errors(&tile.on_error),
+                };
+                Arc::new(self.told(&config.at, TileSource::new(options, client))?)
+            }
+            SourceKind::Raster(raster) => {
+                let srs = match &raster.srs {
+                    Some(code) => Some(self.srs(code, &config.at)?),
+                    None => None,
+                };
+                let options = RasterOptions {
+                    name: Arc::clone(&config.name),
+                    file: raster.file.clone(),
+                    srs,
+                    bbox: raster.bbox.map(|[min_x, min_y, max_x, max_y]| Bbox::new(min_x, min_y, max_x, max_y)),
+                    image: self.image_options(&raster.image.options),
+                    transparent_color: transparent_color(&raster.image),
+                    coverage,
+                    resolutions,
+                };
+                Arc::new(self.told(&config.at, RasterSource::new(options))?)
+            }
+            SourceKind::Debug => Arc::new(DebugSource::new(&config.name, coverage, resolutions)),
+        };
+        Some(SourceUse::Map(if config.seed_only { Arc::new(SeedOnly::new(built)) } else { built }))
+    }
+
+    fn wms_options(&self, config: &Source, wms: &checked::WmsSource, layers: Option<&[String]>) -> Option<WmsOptions> {
+        let supported_srs: Option<Vec<_>> = wms.supported_srs.iter().map(|code| self.srs(code, &config.at)).collect();
+        let supported_srs = supported_srs?;
+        let mut params = wms.params.clone();
+        if let Some(path) = &wms.sld_file {
+            match std::fs::read_to_string(path) {
+                Ok(sld) => params.push(("sld_body".to_owned(), sld)),
+                Err(error) => return self.error(&config.at, format!("cannot read {}: {error}", path.display())),
+            }
+        }
+        if let Some(layers) = layers {
+            let value = layers.join(",");
+            match params.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("layers")) {
+                Some((_, all)) => *all = value,
+                None => params.push(("layers".to_owned(), value)),
+            }
+        }
+        Some(WmsOptions {
+            name: Arc::clone(&config.name),
+            url: wms.url.clone(),
+            params,
+            version: match wms.version {
+                WmsVersion::V1_0_0 => sources::WmsVersion::V1_0_0,
+                WmsVersion::V1_1_0 => sources::WmsVersion::V1_1_0,
+                WmsVersion::V1_1_1 => sources::WmsVersion::V1_1_1,
+                WmsVersion::V1_3_0 => sources::WmsVersion::V1_3_0,
+            },
+            method: match wms.http.method {
+                HttpMethod::Auto => sources::HttpMethod::Auto,
+                HttpMethod::Get => sources::HttpMethod::Get,
+                HttpMethod::Post => sources::HttpMethod::Post,
+            },
+            image: self.image_options(&wms.image.options),
+            transparent_color: transparent_color(&wms.image),
+            supported_formats: wms.supported_formats.clone(),
+            supported_srs: (!supported_srs.is_empty())
+                .then(|| SupportedSrs::new(supported_srs, Arc::clone(&self.preferred_srs))),
+            forward_params: wms.forward_req_params.clone(),
+            coverage: None,
+            resolutions: ResolutionRange::default(),
+            on_error: on_errors(&wms.on_error),
+        })
+    }
+
+    /// The way to a server that gets at most `limit` requests at once.
+    fn client(&self, http: &HttpOptions, limit: Option<u32>, at: &Origin) -> Option<Arc<dyn HttpClient>> {
+        let client: Arc<dyn HttpClient> = match &self.http_client {
+            Some(client) => Arc::clone(client),
+            None => {
+                let options = ClientOptions {
+                    timeout: http.timeout,
+                    headers: http.headers.clone(),
+                    insecure: http.insecure,
+                    ca_certs: http.ca_certs.clone(),
+                    manage_cookies: http.manage_cookies,
+                    ..ClientOptions::default()
+                };
+                Arc::new(self.told(at, self.clients.client(options))?)
+            }
+        };
+        Some(match limit {
+            Some(requests) => Arc::new(Limited::new(client, requests, &self.config.globals.lock_dir, http.timeout)),
+            None => client,
+        })
+    }
+
+    /// The result, or `None` and its error told.
+    pub(super) fn told<T, E: std::fmt::Display>(&self, at: &Origin, result: Result<T, E>) -> Option<T> {
+        result.map_or_else(|error| self.error(at, error), Some)
+    }
+}
+
+pub(super) fn resolutions(range: &checked::ResRange) -> ResolutionRange {
+    ResolutionRange { min_res: range.min_res, max_res: range.max_res }
+}
+
+fn transparent_color(image: &checked::SourceImage) -> Option<TransparentColor> {
+    let color = image.transparent_color.as_ref()?;
+    Some(TransparentColor { color: images::color(color), tolerance: image.transparent_color_tolerance })
+}
+
+fn on_errors(rules: &[checked::OnError]) -> OnErrors {
+    OnErrors::new(
+        rules
+            .iter()
+            .map(|rule| OnErrorRule {
+                status: rule.status,
+                color: images::color(&rule.response),
+                cacheable: rule.cache,
+            })
+            .collect(),
+    )
+}

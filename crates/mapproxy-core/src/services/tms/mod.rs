@@ -1,0 +1,300 @@
+//! Tile Map Service 1.0.0 (OSGeo), and plain tiles under `/tiles`.
+
+mod documents;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+use mapproxy_grid::{Bbox, Origin, Srs, TileGrid};
+use mapproxy_map::MapError;
+
+use super::ServiceMetadata;
+use super::tile_answer::{Patience, Place, answer, fetch};
+use crate::response::{forbid_caching, plain, respond};
+use crate::{Incoming, Response, Service, TileLayer, TileSet};
+
+/// Options of [`Tms`].
+#[derive(Debug)]
+pub struct TmsOptions {
+    /// Layers in the order of the configuration.
+    pub layers: Vec<TileLayer>,
+    /// What the documents say of the service.
+    pub metadata: ServiceMetadata,
+    /// Paths name grids instead of SRS.
+    pub use_grid_names: bool,
+    /// Rows of `/tiles` count from the north unless the request says otherwise.
+    pub tiles_origin: Option<Origin>,
+    /// How long clients may keep tiles.
+    pub max_age: Duration,
+    /// Keep URLs and reasons of upstream errors from clients.
+    pub hide_error_details: bool,
+}
+
+/// `/tms` and `/tiles`.
+#[derive(Debug)]
+pub struct Tms {
+    options: TmsOptions,
+    maps: Vec<TileMap>,
+    /// Index into `maps` by the path's layer and spec, and by `layer_spec`.
+    by_path: HashMap<String, usize>,
+}
+
+/// The tiles of a layer in one grid.
+#[derive(Debug)]
+struct TileMap {
+    layer: String,
+    title: String,
+    abstract_: Option<String>,
+    /// Second part of the path.
+    spec: String,
+    profile: Profile,
+    tiles: TileSet,
+}
+
+/// TMS 1.0.0, "Global profiles".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Profile {
+    Mercator,
+    Geodetic,
+    Local,
+}
+
+/// Which of the two services is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Tms,
+    Tiles,
+}
+
+#[derive(Debug)]
+enum TmsError {
+    /// There is no such thing.
+    NotFound(String),
+    Map(MapError),
+}
+
+impl Tms {
+    /// The service for `options`.
+    pub fn new(options: TmsOptions) -> Tms {
+        let mut maps = Vec::new();
+        let mut by_path = HashMap::new();
+        for layer in &options.layers {
+            for tiles in &layer.tile_sets {
+                let grid = tiles.manager.grid();
+                let srs_spec = grid.srs().code().replace(':', "").to_uppercase();
+                let spec = if options.use_grid_names { grid.name().to_owned() } else { srs_spec };
+                by_path.insert(format!("{}/{spec}", layer.name), maps.len());
+                if !options.use_grid_names {
+                    by_path.insert(format!("{}_{spec}", layer.name), maps.len());
+                }
+                maps.push(TileMap {
+                    layer: layer.name.clone(),
+                    title: layer.title.clone(),
+                    abstract_: layer.metadata.abstract_.clone(),
+                    spec,
+                    profile: Profile::of(grid),
+                    tiles: tiles.clone(),
+                });
+            }
+        }
+        Tms { options, maps, by_path }
+    }
+
+    /// All tile sets with the names of their layers, in order.
+    pub(crate) fn tile_sets(&self) -> impl Iterator<Item = (&str, &TileSet)> {
+        self.maps.iter().map(|map| (map.layer.as_str(), &map.tiles))
+    }
+
+    /// How the path names a tile set, and its levels: order in URLs, number in the grid.
+    pub(crate) fn spec_and_levels(&self, layer: &str, tiles: &TileSet) -> Option<(&str, Vec<(String, u8)>)> {
+        let grid = tiles.manager.grid();
+        let map = self.maps.iter().find(|map| map.layer == layer && map.tiles.manager.grid().name() == grid.name())?;
+        let levels = (0..grid.levels().len()).filter_map(|order| {
+            let z = map.internal_level(i64::try_from(order).ok()?, Dialect::Tms)?;
+            let z = u8::try_from(z).ok().filter(|z| usize::from(*z) < grid.levels().len())?;
+            Some((order.to_string(), z))
+        });
+        Some((&map.spec, levels.collect()))
+    }
+
+    fn find(&self, layer: &str, spec: Option<&str>) -> Result<&TileMap, TmsError> {
+        let found = match spec {
+            Some(spec) => self.by_path.get(&format!("{layer}/{spec}")),
+            // Only the SRS that tiles usually have may be left out.
+            None => self.by_path.get(layer).or_else(|| {
+                ["EPSG900913", "EPSG4326"].iter().find_map(|spec| self.by_path.get(&format!("{layer}_{spec}")))
+            }),
+        };
+        found.map(|&index| &self.maps[index]).ok_or_else(|| TmsError::NotFound(format!("unknown layer: {layer}")))
+    }
+
+    fn answer(
+        &self,
+        request: &Incoming<'_>,
+        dialect: Dialect,
+        patience: Patience,
+    ) -> Option<Result<Response, TmsError>> {
+        let rest = request.rest();
+        let path = rest.strip_prefix("/1.0.0").filter(|path| path.is_empty() || path.starts_with('/'));
+        let segments: Vec<&str> = path.unwrap_or(rest).split('/').filter(|segment| !segment.is_empty()).collect();
+        match (dialect, segments.as_slice()) {
+            (_, [layer, z, x, y_ext]) => self.tile(request, dialect, layer, None, [z, x, y_ext], patience),
+            (_, [layer, spec, z, x, y_ext]) => self.tile(request, dialect, layer, Some(spec), [z, x, y_ext], patience),
+            (Dialect::Tms, []) if path.is_none() => Some(Ok(self.root_resource(&request.urls()))),
+            (Dialect::Tms, []) => Some(Ok(self.tile_map_service(&request.urls()))),
+            (Dialect::Tms, [layer]) => Some(self.find(layer, None).map(|map| self.tile_map(map, &request.urls()))),
+            (Dialect::Tms, [layer, spec]) => {
+                Some(self.find(layer, Some(spec)).map(|map| self.tile_map(map, &request.urls())))
+            }
+            _ => Some(Err(TmsError::NotFound(format!("invalid request ({})", request.path)))),
+        }
+    }
+
+    fn tile(
+        &self,
+        request: &Incoming<'_>,
+        dialect: Dialect,
+        layer: &str,
+        spec: Option<&str>,
+        [z, x, y_ext]: [&str; 3],
+        patience: Patience,
+    ) -> Option<Result<Response, TmsError>> {
+        let (map, tile) = match self.place(request, dialect, layer, spec, [z, x, y_ext]) {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let manager = &map.tiles.manager;
+        Some(match fetch(manager, tile, patience)? {
+            Ok(tile) => Ok(answer(manager, tile, self.options.max_age, request.headers)),
+            Err(error) => Err(TmsError::Map(error)),
+        })
+    }
+
+    fn place(
+        &self,
+        request: &Incoming<'_>,
+        dialect: Dialect,
+        layer: &str,
+        spec: Option<&str>,
+        [z, x, y_ext]: [&str; 3],
+    ) -> Result<(&TileMap, mapproxy_grid::TileCoord), TmsError> {
+        let invalid = || TmsError::NotFound(format!("invalid request ({})", request.path));
+        let (y, ext) = y_ext.split_once('.').ok_or_else(invalid)?;
+        let number = |text: &str| text.parse::<i64>().map_err(|_| invalid());
+        let place = Place { x: number(x)?, y: number(y)?, z: number(z)? };
+
+        let map = self.find(layer, spec)?;
+        let manager = &map.tiles.manager;
+        let format = manager.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
+        if ext != format {
+            return Err(TmsError::NotFound(format!("invalid format ({ext}). this tile set only supports ({format})")));
+        }
+        let grid = manager.grid();
+        let origin = match dialect {
+            Dialect::Tms => Origin::LowerLeft,
+            Dialect::Tiles => match request.params().get("origin") {
+                Some("nw") => Origin::UpperLeft,
+                Some("sw") => Origin::LowerLeft,
+                _ => self.options.tiles_origin.unwrap_or(grid.origin()),
+            },
+        };
+        let z = map.internal_level(place.z, dialect);
+        let tile = z.and_then(|z| Place { z, ..place }.in_grid(grid, origin));
+        let outside =
+            || TmsError::NotFound("The requested tile is outside the bounding box of the tile map.".to_owned());
+        Ok((map, tile.ok_or_else(outside)?))
+    }
+
+    fn respond(&self, request: &Incoming<'_>, patience: Patience) -> Option<Response> {
+        let dialect = if request.first_segment() == "tms" { Dialect::Tms } else { Dialect::Tiles };
+        let answer = self.answer(request, dialect, patience)?;
+        Some(answer.unwrap_or_else(|error| self.error(&error, dialect)))
+    }
+
+    fn error(&self, error: &TmsError, dialect: Dialect) -> Response {
+        let (status, message) = match error {
+            TmsError::NotFound(message) => (StatusCode::NOT_FOUND, message.clone()),
+            TmsError::Map(error) => {
+                super::log_map_error(error);
+                (StatusCode::INTERNAL_SERVER_ERROR, error.public_message(self.options.hide_error_details))
+            }
+        };
+        forbid_caching(match dialect {
+            Dialect::Tms => respond(status, "text/xml; charset=utf-8", documents::error(&message)),
+            Dialect::Tiles => plain(status, message),
+        })
+    }
+}
+
+impl Service for Tms {
+    fn handle(&self, request: &Incoming<'_>) -> Option<Response> {
+        self.respond(request, Patience::Unlimited)
+    }
+    fn handle_now(&self, request: &Incoming<'_>) -> Option<Response> {
+        self.respond(request, Patience::None)
+    }
+}
+
+impl TileMap {
+    /// Levels that clients do not count: the global profiles begin where the world has two (or four) tiles.
+    fn skipped_levels(&self) -> i64 {
+        if self.profile == Profile::Local { 0 } else { 1 }
+    }
+
+    /// The level of the grid for a level in a URL. Of grids with a factor of √2 only each second level is offered.
+    fn internal_level(&self, z: i64, dialect: Dialect) -> Option<i64> {
+        let skipped = if dialect == Dialect::Tms { self.skipped_levels() } else { 0 };
+        if z < 0 {
+            return None;
+        }
+        z.checked_add(skipped)?.checked_mul(if has_sqrt2_levels(self.tiles.manager.grid()) { 2 } else { 1 })
+    }
+
+    /// Order (level in URLs) and resolution of all levels offered by `/tms`.
+    fn orders(&self) -> impl Iterator<Item = (usize, f64)> {
+        let grid = self.tiles.manager.grid();
+        let step = if has_sqrt2_levels(grid) { 2 } else { 1 };
+        let skipped = usize::try_from(self.skipped_levels()).unwrap_or(0);
+        let offered = grid.levels().iter().step_by(step).skip(skipped);
+        offered.map(|level| level.resolution).enumerate()
+    }
+}
+
+impl Profile {
+    fn of(grid: &TileGrid) -> Profile {
+        const WORLD: Bbox = Bbox::new(-180.0, -90.0, 180.0, 90.0);
+        const MERCATOR: f64 = 20_037_508.342_789_244;
+        const MERCATOR_WORLD: Bbox = Bbox::new(-MERCATOR, -MERCATOR, MERCATOR, MERCATOR);
+        if *grid.srs() == Srs::web_mercator() && grid.bbox() == MERCATOR_WORLD {
+            Profile::Mercator
+        } else if *grid.srs() == Srs::wgs84() && grid.bbox() == WORLD {
+            Profile::Geodetic
+        } else {
+            Profile::Local
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Profile::Mercator => "global-mercator",
+            Profile::Geodetic => "global-geodetic",
+            Profile::Local => "local",
+        })
+    }
+}
+
+fn has_sqrt2_levels(grid: &TileGrid) -> bool {
+    match grid.levels() {
+        [first, second, ..] => (first.resolution / second.resolution - std::f64::consts::SQRT_2).abs() < 1e-6,
+        _ => false,
+    }
+}
+
+/// The extension in URLs: mixed caches claim PNG.
+fn public_ext(ext: &str) -> &str {
+    if ext == "mixed" { "png" } else { ext }
+}

@@ -1,0 +1,252 @@
+//! Web Map Tile Service 1.0.0 (OGC 07-057r7), by parameters (KVP) and by paths (RESTful).
+
+mod capabilities;
+mod error;
+mod template;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use mapproxy_grid::{MapExtent, Origin};
+
+use self::error::WmtsError;
+pub use self::template::{TemplateError, TileTemplate};
+use super::ServiceMetadata;
+use super::tile_answer::{Patience, Place, answer, fetch};
+use crate::response::{plain, respond};
+use crate::{Incoming, Params, Response, Service, TileLayer, TileSet};
+
+/// Options of [`Wmts`].
+#[derive(Debug)]
+pub struct WmtsOptions {
+    /// Layers in the order of the configuration.
+    pub layers: Vec<TileLayer>,
+    /// What capabilities say of the service.
+    pub metadata: ServiceMetadata,
+    /// Answers requests with parameters.
+    pub kvp: bool,
+    /// Paths of tiles; `None`: no RESTful service.
+    pub restful: Option<TileTemplate>,
+    /// How long clients may keep tiles.
+    pub max_age: Duration,
+    /// Keep URLs and reasons of upstream errors from clients.
+    pub hide_error_details: bool,
+}
+
+/// WMTS: `/wmts`, and `SERVICE=WMTS` under `/service`.
+#[derive(Debug)]
+pub struct Wmts {
+    layers: Vec<WmtsLayer>,
+    /// Index into `layers`.
+    by_name: HashMap<String, usize>,
+    options: WmtsOptions,
+}
+
+#[derive(Debug)]
+struct WmtsLayer {
+    name: String,
+    title: String,
+    abstract_: Option<String>,
+    /// `png`, `jpeg`: of all its matrix sets.
+    format: String,
+    extent: MapExtent,
+    sets: Vec<TileSet>,
+}
+
+/// A tile as a request names it.
+#[derive(Debug)]
+struct TileRequest<'a> {
+    layer: &'a str,
+    matrix_set: &'a str,
+    matrix: &'a str,
+    column: &'a str,
+    row: &'a str,
+    /// `png` or `image/png`; `None`: whatever the layer has.
+    format: Option<&'a str>,
+}
+
+impl Wmts {
+    /// The service for `options`. Grids whose rows cannot be counted from the north are left out with a warning.
+    pub fn new(mut options: WmtsOptions) -> Wmts {
+        let mut layers: Vec<WmtsLayer> = Vec::new();
+        let mut by_name = HashMap::new();
+        for layer in std::mem::take(&mut options.layers) {
+            let (sets, others): (Vec<_>, Vec<_>) =
+                layer.tile_sets.into_iter().partition(|set| set.manager.grid().supports_origin(Origin::UpperLeft));
+            for set in others {
+                log::warn!(
+                    target: "mapproxy.service.wmts",
+                    "skipping layer '{}' for WMTS, grid '{}' of cache '{}' is not compatible with WMTS: \
+                     its tiles do not end at the north edge of its bbox",
+                    layer.name,
+                    set.manager.grid().name(),
+                    set.manager.name()
+                );
+            }
+            let Some(first) = sets.first() else { continue };
+            let format = first.manager.image().format.as_ref().map_or("png", |format| format.ext());
+            let format = if format == "mixed" { "png" } else { format }.to_owned();
+            let extent = first.extent.clone();
+            by_name.insert(layer.name.clone(), layers.len());
+            let (name, title, abstract_) = (layer.name, layer.title, layer.metadata.abstract_.clone());
+            layers.push(WmtsLayer { name, title, abstract_, format, extent, sets });
+        }
+        Wmts { layers, by_name, options }
+    }
+
+    /// Answers requests with parameters.
+    pub fn has_kvp(&self) -> bool {
+        self.options.kvp
+    }
+
+    /// The template of tiles' paths, where there is a RESTful service.
+    pub fn template(&self) -> Option<&str> {
+        self.options.restful.as_ref().map(TileTemplate::as_str)
+    }
+
+    /// All tile sets with the names of their layers, in order.
+    pub(crate) fn tile_sets(&self) -> impl Iterator<Item = (&str, &TileSet)> {
+        self.layers.iter().flat_map(|layer| layer.sets.iter().map(|set| (layer.name.as_str(), set)))
+    }
+
+    /// A request by parameters, under `/service` and its kin.
+    pub(crate) fn kvp(&self, request: &Incoming<'_>, patience: Patience) -> Option<Response> {
+        let params = request.params();
+        let name = params.get("request").unwrap_or("").to_ascii_lowercase();
+        let answer = match name.as_str() {
+            "gettile" => match kvp_tile(params) {
+                Ok(tile) => self.tile(request, &tile, patience)?,
+                Err(error) => Err(error),
+            },
+            "getcapabilities" if patience == Patience::None => return None,
+            "getcapabilities" => Ok(self.capabilities(&capabilities::Access::Kvp { url: request.urls().base })),
+            "getfeatureinfo" => self.feature_info(params.get("layer").unwrap_or("")),
+            _ => Err(WmtsError::invalid(format!("unknown WMTS request type '{name}'"), Some("request"))),
+        };
+        Some(answer.unwrap_or_else(|error| error.response(self.options.hide_error_details)))
+    }
+
+    fn restful(&self, request: &Incoming<'_>, patience: Patience) -> Option<Response> {
+        let template = self.options.restful.as_ref()?;
+        const CAPABILITIES: &str = "/1.0.0/WMTSCapabilities.xml";
+        let answer = if request.path.ends_with(CAPABILITIES) {
+            if patience == Patience::None {
+                return None;
+            }
+            let base = request.urls().base;
+            let url = base.strip_suffix(CAPABILITIES).unwrap_or(&base).to_owned();
+            Ok(self.capabilities(&capabilities::Access::Restful { url, template }))
+        } else {
+            match template.parse(request.rest()) {
+                Some(tile) => self.tile(request, &tile, patience)?,
+                None => {
+                    let text = format!("internal error: invalid request ({})", request.path);
+                    return Some(plain(StatusCode::BAD_REQUEST, text));
+                }
+            }
+        };
+        Some(answer.unwrap_or_else(|error| error.response(self.options.hide_error_details)))
+    }
+
+    fn tile(
+        &self,
+        request: &Incoming<'_>,
+        wanted: &TileRequest<'_>,
+        patience: Patience,
+    ) -> Option<Result<Response, WmtsError>> {
+        let (set, tile) = match self.find(wanted) {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(match fetch(&set.manager, tile, patience)? {
+            Ok(tile) => Ok(answer(&set.manager, tile, self.options.max_age, request.headers)),
+            Err(error) => {
+                super::log_map_error(&error);
+                Err(WmtsError::Map(error))
+            }
+        })
+    }
+
+    fn find(&self, wanted: &TileRequest<'_>) -> Result<(&TileSet, mapproxy_grid::TileCoord), WmtsError> {
+        let layer = self.layer(wanted.layer)?;
+        let set = layer.sets.iter().find(|set| set.manager.grid().name() == wanted.matrix_set).ok_or_else(|| {
+            WmtsError::invalid(format!("unknown tilematrixset: {}", wanted.matrix_set), Some("tilematrixset"))
+        })?;
+        if let Some(format) = wanted.format {
+            let ext = format.strip_prefix("image/").unwrap_or(format);
+            if ext != layer.format {
+                let message = format!("invalid format ({ext}). this tile set only supports ({})", layer.format);
+                return Err(WmtsError::invalid(message, Some("format")));
+            }
+        }
+        let number = |name: &'static str, text: &str| {
+            text.parse::<i64>()
+                .map_err(|_| WmtsError::invalid(format!("invalid value '{text}' for {name}: not a number"), Some(name)))
+        };
+        let place = Place {
+            x: number("tilecol", wanted.column)?,
+            y: number("tilerow", wanted.row)?,
+            z: number("tilematrix", wanted.matrix)?,
+        };
+        let tile = place.in_grid(set.manager.grid(), Origin::UpperLeft).ok_or(WmtsError::TileOutOfRange)?;
+        Ok((set, tile))
+    }
+
+    fn layer(&self, name: &str) -> Result<&WmtsLayer, WmtsError> {
+        let unknown = || WmtsError::invalid(format!("unknown layer: {name}"), Some("layer"));
+        self.by_name.get(name).map(|&index| &self.layers[index]).ok_or_else(unknown)
+    }
+
+    fn feature_info(&self, layer: &str) -> Result<Response, WmtsError> {
+        let layer = self.layer(layer)?;
+        Err(WmtsError::NotSupported(format!("layer {} not queryable", layer.name)))
+    }
+
+    fn capabilities(&self, access: &capabilities::Access<'_>) -> Response {
+        respond(StatusCode::OK, "application/xml", self.capabilities_document(access))
+    }
+}
+
+impl Service for Wmts {
+    fn handle(&self, request: &Incoming<'_>) -> Option<Response> {
+        self.restful(request, Patience::Unlimited)
+    }
+    fn handle_now(&self, request: &Incoming<'_>) -> Option<Response> {
+        self.restful(request, Patience::None)
+    }
+}
+
+/// KVP GetTile: OGC 07-057r7, table 29.
+fn kvp_tile(params: &Params) -> Result<TileRequest<'_>, WmtsError> {
+    const EXPECTED: [&str; 9] =
+        ["version", "request", "layer", "style", "tilematrixset", "tilematrix", "tilerow", "tilecol", "format"];
+    let missing: Vec<&str> = EXPECTED.into_iter().filter(|name| params.get(name).is_none()).collect();
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|name| format!("'{name}'")).collect();
+        return Err(WmtsError::Missing(format!("missing parameters [{}]", names.join(", "))));
+    }
+    let value = |name: &str| params.get(name).unwrap_or("");
+    Ok(TileRequest {
+        layer: value("layer"),
+        matrix_set: value("tilematrixset"),
+        matrix: value("tilematrix"),
+        column: value("tilecol"),
+        row: value("tilerow"),
+        format: Some(value("format")),
+    })
+}
+
+/// `SERVICE=WMTS` under `/service` and its kin.
+#[derive(Debug)]
+pub struct WmtsKvp(pub Arc<Wmts>);
+
+impl Service for WmtsKvp {
+    fn handle(&self, request: &Incoming<'_>) -> Option<Response> {
+        self.0.kvp(request, Patience::Unlimited)
+    }
+    fn handle_now(&self, request: &Incoming<'_>) -> Option<Response> {
+        self.0.kvp(request, Patience::None)
+    }
+}

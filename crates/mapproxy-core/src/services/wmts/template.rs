@@ -1,0 +1,116 @@
+//! Paths of RESTful tiles, as `restful_template` says them: `/{Layer}/{TileMatrixSet}/{TileMatrix}/{TileCol}/…`.
+
+use regex::Regex;
+
+use super::TileRequest;
+
+/// The variables of a tile's path that must be there.
+const REQUIRED: [&str; 5] = ["Layer", "TileMatrixSet", "TileMatrix", "TileCol", "TileRow"];
+
+/// A template that cannot name tiles.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct TemplateError(String);
+
+/// A checked `restful_template`.
+#[derive(Clone, Debug)]
+pub struct TileTemplate {
+    text: String,
+    pattern: Regex,
+}
+
+impl TileTemplate {
+    /// MapProxy's default.
+    pub const DEFAULT: &'static str = "/{Layer}/{TileMatrixSet}/{TileMatrix}/{TileCol}/{TileRow}.{Format}";
+
+    /// Reads a template; old templates with `{{x}}` are taken, too.
+    pub fn new(template: &str) -> Result<TileTemplate, TemplateError> {
+        let text = template.replace("{{", "{").replace("}}", "}");
+        let text = if text.starts_with('/') { text } else { format!("/{text}") };
+        let mut pattern = String::from("^");
+        let mut found: Vec<&str> = Vec::new();
+        let mut rest = text.as_str();
+        while let Some((literal, after)) = rest.split_once('{') {
+            let (name, after) =
+                after.split_once('}').ok_or_else(|| TemplateError(format!("missing '}}' in template {template}")))?;
+            pattern.push_str(&regex::escape(literal));
+            let class = match name {
+                "Layer" | "TileMatrixSet" | "Style" => r"[\w_.:-]+",
+                "TileMatrix" => r"\d+",
+                "TileCol" | "TileRow" => r"-?\d+",
+                "Format" => r"\w+",
+                _ => {
+                    let known = "Layer, TileMatrixSet, TileMatrix, TileCol, TileRow, Style and Format";
+                    return Err(TemplateError(format!(
+                        "unknown variable {{{name}}} in template {template}: known are {known}; \
+                         dimensions in paths are not supported yet"
+                    )));
+                }
+            };
+            if found.contains(&name) {
+                return Err(TemplateError(format!("variable {{{name}}} stands twice in template {template}")));
+            }
+            pattern.push_str(&format!("(?P<{name}>{class})"));
+            found.push(name);
+            rest = after;
+        }
+        pattern.push_str(&regex::escape(rest));
+        pattern.push('$');
+        let missing: Vec<&str> = REQUIRED.into_iter().filter(|name| !found.contains(name)).collect();
+        if !missing.is_empty() {
+            return Err(TemplateError(format!("template {template} lacks {{{}}}", missing.join("}, {"))));
+        }
+        let pattern = Regex::new(&pattern).map_err(|error| TemplateError(format!("template {template}: {error}")))?;
+        Ok(TileTemplate { text, pattern })
+    }
+
+    /// The template, for `ResourceURL`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The tile that a path names.
+    pub(super) fn parse<'a>(&self, path: &'a str) -> Option<TileRequest<'a>> {
+        let found = self.pattern.captures(path)?;
+        let value = |name: &str| found.name(name).map(|found| found.as_str());
+        Some(TileRequest {
+            layer: value("Layer")?,
+            matrix_set: value("TileMatrixSet")?,
+            matrix: value("TileMatrix")?,
+            column: value("TileCol")?,
+            row: value("TileRow")?,
+            format: value("Format"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_template_names_a_tile_by_path() {
+        let template = TileTemplate::new(TileTemplate::DEFAULT).unwrap();
+        let tile = template.parse("/my.layer/EPSG:3857/03/-4/5.png").unwrap();
+        assert_eq!(
+            (tile.layer, tile.matrix_set, tile.matrix, tile.column, tile.row, tile.format),
+            ("my.layer", "EPSG:3857", "03", "-4", "5", Some("png"))
+        );
+        assert!(template.parse("/layer/set/3/4/5.png/more").is_none());
+        assert!(template.parse("/layer/set/x/4/5.png").is_none());
+    }
+
+    #[test]
+    fn templates_without_all_variables_are_refused_by_name() {
+        let error = TileTemplate::new("/{Layer}/{TileMatrix}/{TileCol}.png").unwrap_err();
+        assert!(error.to_string().contains("lacks {TileMatrixSet}, {TileRow}"), "{error}");
+        assert!(TileTemplate::new("/{Layer").is_err());
+        assert!(TileTemplate::new("/{Layer}{Layer}").is_err());
+    }
+
+    #[test]
+    fn old_templates_with_double_braces_are_read() {
+        let template = TileTemplate::new("/a/{{Layer}}/{{TileMatrixSet}}/{{TileMatrix}}/{{TileCol}}/{{TileRow}}.png");
+        assert!(template.unwrap().parse("/a/l/s/1/2/3.png").is_some());
+    }
+}
