@@ -16,7 +16,7 @@ mod build;
 mod conditional;
 mod layers;
 mod params;
-mod request;
+pub mod request;
 mod response;
 pub mod services;
 pub mod wrap;

@@ -102,22 +102,23 @@ impl Parts<'_> {
         let permissions = Permissions { directory: config.permissions.directories, file: config.permissions.files };
         let store: Option<Arc<dyn TileStore>> = match &config.store {
             CacheStore::Disabled => None,
-            CacheStore::File(file) => Some(Arc::new(FileStore::new(
-                grid_config.directory.clone(),
-                config.format.extension.to_string(),
-                layout(file.layout),
-                match config.link_single_color_images {
+            CacheStore::File(file) => Some(Arc::new(FileStore {
+                directory: grid_config.directory.clone(),
+                extension: config.format.extension.to_string(),
+                layout: layout(file.layout),
+                link_single_color: match config.link_single_color_images {
                     None => LinkSingleColor::Off,
                     Some(SingleColorLink::Symlink) => LinkSingleColor::Symlink,
                     Some(SingleColorLink::Hardlink) => LinkSingleColor::Hardlink,
                 },
                 permissions,
-            ))),
+            })),
         };
-        let locker = store.as_ref().map(|_| {
-            let timeout = self.config.globals.http.timeout;
-            let cache_id = TileLocker::file_cache_id(&grid_config.directory);
-            TileLocker::new(config.tile_lock_dir.clone(), cache_id, timeout, permissions)
+        let locker = store.as_ref().map(|_| TileLocker {
+            directory: config.tile_lock_dir.clone(),
+            cache_id: TileLocker::cache_id(&grid_config.directory),
+            timeout: self.config.globals.http.timeout,
+            permissions,
         });
         let [columns, rows] = config.meta_size;
         let options = ManagerOptions {

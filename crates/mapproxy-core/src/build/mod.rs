@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::Name;
-use mapproxy_config::{Config, Diagnostic, Diagnostics, LoadOptions, Origin};
+use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
 use mapproxy_grid::{Srs, TileGrid};
 
 use crate::App;
@@ -82,10 +82,9 @@ impl AppBuilder {
 
     /// Reads, checks and builds.
     pub fn build(self) -> Result<Built, BuildError> {
-        let options = LoadOptions::default();
         let loaded = match &self.input {
-            Input::File(path) => mapproxy_config::load_with(path, &options),
-            Input::Text { text, base_dir } => mapproxy_config::load_str_with(text, base_dir, &options),
+            Input::File(path) => mapproxy_config::load(path),
+            Input::Text { text, base_dir } => mapproxy_config::load_str(text, base_dir),
         };
         let Some(config) = loaded.config else {
             return Err(BuildError { diagnostics: loaded.diagnostics, files: loaded.files });

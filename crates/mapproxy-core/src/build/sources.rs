@@ -76,12 +76,6 @@ impl Parts<'_> {
         let supported_srs: Option<Vec<_>> = wms.supported_srs.iter().map(|code| self.srs(code, &config.at)).collect();
         let supported_srs = supported_srs?;
         let mut params = wms.params.clone();
-        if let Some(path) = &wms.sld_file {
-            match std::fs::read_to_string(path) {
-                Ok(sld) => params.push(("sld_body".to_owned(), sld)),
-                Err(error) => return self.error(&config.at, format!("cannot read {}: {error}", path.display())),
-            }
-        }
         if let Some(layers) = layers {
             let value = layers.join(",");
             match params.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("layers")) {
