@@ -75,3 +75,55 @@ fn list_matches(list: &str, etag: &str) -> bool {
 fn whole_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::respond;
+
+    fn validators() -> Validators {
+        let modified = UNIX_EPOCH + Duration::from_millis(1_234_567_890_500);
+        Validators::of_stored(modified, 100, Duration::from_secs(60))
+    }
+
+    fn status(name: http::HeaderName, value: &str) -> StatusCode {
+        let mut request = HeaderMap::new();
+        request.insert(name, HeaderValue::from_str(value).unwrap());
+        validators().apply(&request, respond(StatusCode::OK, "image/png", "tile")).status()
+    }
+
+    #[test]
+    fn answers_carry_a_quoted_tag_a_date_and_an_age() {
+        let response = validators().apply(&HeaderMap::new(), respond(StatusCode::OK, "image/png", "tile"));
+        let header = |name| response.headers()[name].to_str().unwrap().to_owned();
+        assert!(header("etag").starts_with('"') && header("etag").ends_with('"'));
+        assert_eq!(header("last-modified"), "Fri, 13 Feb 2009 23:31:30 GMT");
+        assert_eq!(header("cache-control"), "public, max-age=60, s-maxage=60");
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn a_known_tag_gives_304_in_any_form_of_rfc_9110() {
+        let tag = validators().etag.unwrap();
+        for list in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".to_owned()] {
+            assert_eq!(status(IF_NONE_MATCH, &list), StatusCode::NOT_MODIFIED, "{list}");
+        }
+        assert_eq!(status(IF_NONE_MATCH, "\"other\""), StatusCode::OK);
+    }
+
+    #[test]
+    fn a_tag_that_does_not_match_outweighs_the_date() {
+        let mut request = HeaderMap::new();
+        request.insert(IF_NONE_MATCH, HeaderValue::from_static("\"other\""));
+        request.insert(IF_MODIFIED_SINCE, HeaderValue::from_static("Fri, 13 Feb 2029 23:31:30 GMT"));
+        let response = validators().apply(&request, respond(StatusCode::OK, "image/png", "tile"));
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn the_date_that_was_sent_gives_304_when_it_comes_back() {
+        assert_eq!(status(IF_MODIFIED_SINCE, "Fri, 13 Feb 2009 23:31:30 GMT"), StatusCode::NOT_MODIFIED);
+        assert_eq!(status(IF_MODIFIED_SINCE, "Fri, 13 Feb 2009 23:31:29 GMT"), StatusCode::OK);
+        assert_eq!(status(IF_MODIFIED_SINCE, "yesterday"), StatusCode::OK);
+    }
+}

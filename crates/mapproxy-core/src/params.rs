@@ -29,3 +29,43 @@ impl Params {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_have_no_case_and_the_first_value_counts() {
+        let params = Params::parse("LAYERS=a&layers=b&Empty&x=1%2C2+3&=v");
+        assert_eq!(params.get("layers"), Some("a"));
+        assert_eq!(params.all("Layers").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(params.get("EMPTY"), Some(""));
+        assert_eq!(params.get("x"), Some("1,2 3"));
+        assert_eq!(params.get("y"), None);
+    }
+
+    #[test]
+    fn a_semicolon_separates_nothing() {
+        assert_eq!(Params::parse("format=image/png;mode=8bit").get("format"), Some("image/png;mode=8bit"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read(query in ".{0,200}") {
+            let _ = Params::parse(&query);
+        }
+
+        #[test]
+        fn what_was_encoded_is_read_again(pairs in prop::collection::vec(("[a-z]{1,8}", ".{0,20}"), 0..6)) {
+            let encode = |text: &str| {
+                percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+            };
+            let query: Vec<String> = pairs.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
+            let params = Params::parse(&query.join("&"));
+            let read: Vec<(String, String)> = params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+            prop_assert_eq!(read, pairs);
+        }
+    }
+}

@@ -126,3 +126,47 @@ fn strip_prefix(path: &str, script_name: &str) -> Option<String> {
         Some(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, headers: &[(&str, &str)]) -> Request {
+        let mut request = http::Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Bytes::new()).unwrap()
+    }
+
+    #[test]
+    fn the_path_is_decoded_before_routing() {
+        let request = request("/ser%76ice/extra?a=b", &[]);
+        let incoming = Incoming::new(&request);
+        assert_eq!((incoming.first_segment(), incoming.rest()), ("service", "/extra"));
+        assert_eq!(incoming.raw_query, "a=b");
+    }
+
+    #[test]
+    fn a_script_name_is_taken_off_the_path_and_named_in_urls() {
+        let request = request("/maps/service", &[("x-script-name", "/maps"), ("host", "a.example:80")]);
+        let incoming = Incoming::new(&request);
+        assert_eq!(incoming.path, "/service");
+        let urls = incoming.urls();
+        assert_eq!((urls.script.as_str(), urls.base.as_str()), ("http://a.example/maps", "http://a.example/maps/service"));
+    }
+
+    #[test]
+    fn a_script_name_that_only_begins_a_segment_is_left_alone() {
+        let request = request("/mapsets/service", &[("x-script-name", "/maps")]);
+        assert_eq!(Incoming::new(&request).path, "/mapsets/service");
+    }
+
+    #[test]
+    fn forwarded_headers_decide_scheme_and_host() {
+        let headers =
+            [("host", "inner:8080"), ("x-forwarded-host", "a.b:99, c.d"), ("x-forwarded-proto", "https")];
+        let request = request("/service", &headers);
+        assert_eq!(Incoming::new(&request).urls().base, "https://a.b:99/service");
+    }
+}
