@@ -153,7 +153,10 @@ mod tests {
         let incoming = Incoming::new(&request);
         assert_eq!(incoming.path, "/service");
         let urls = incoming.urls();
-        assert_eq!((urls.script.as_str(), urls.base.as_str()), ("http://a.example/maps", "http://a.example/maps/service"));
+        assert_eq!(
+            (urls.script.as_str(), urls.base.as_str()),
+            ("http://a.example/maps", "http://a.example/maps/service")
+        );
     }
 
     #[test]
@@ -164,8 +167,7 @@ mod tests {
 
     #[test]
     fn forwarded_headers_decide_scheme_and_host() {
-        let headers =
-            [("host", "inner:8080"), ("x-forwarded-host", "a.b:99, c.d"), ("x-forwarded-proto", "https")];
+        let headers = [("host", "inner:8080"), ("x-forwarded-host", "a.b:99, c.d"), ("x-forwarded-proto", "https")];
         let request = request("/service", &headers);
         assert_eq!(Incoming::new(&request).urls().base, "https://a.b:99/service");
     }

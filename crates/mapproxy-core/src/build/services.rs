@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use mapproxy_config::checked::{self, OnSourceErrors};
+use mapproxy_config::checked::{self, OnSourceErrors, SourceKind};
 use mapproxy_grid::{Bbox, Origin};
 use mapproxy_map::render;
 
@@ -108,11 +108,25 @@ impl Parts<'_> {
             concurrent_layer_renderer: config.concurrent_layer_renderer as usize,
             attribution: config.attribution.clone(),
             metadata: metadata(&config.md),
+            forward_params: self.forwarded_params(),
             featureinfo_types: Vec::new(),
             max_tile_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             tile_layers: tile_layers.iter().cloned().map(Arc::new).collect(),
         })
+    }
+
+    /// Names that any source forwards.
+    fn forwarded_params(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for source in self.config.sources.values() {
+            if let SourceKind::Wms(wms) = &source.kind {
+                names.extend(wms.forward_req_params.iter().cloned());
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     fn wmts(&self, config: &checked::Wmts, tile_layers: &[TileLayer]) -> Option<Wmts> {
