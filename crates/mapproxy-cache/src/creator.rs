@@ -276,10 +276,15 @@ impl TileManager {
         // Decoded in any case: a cut-off file must not be stored.
         let pixels = image.pixels().map_err(failed)?;
         let cacheable = image.cacheable();
+        let pixels = self.marked(pixels, coord);
         let single_color = if cacheable { self.single_color(&pixels, dimensions) } else { None };
         let other_format = |codec| self.options.image.format.as_ref().and_then(ImageFormat::codec) != Some(codec);
         let image = match image.codec() {
-            Some(codec) if other_format(codec) => {
+            // What was changed, or came in another format, is to be written anew.
+            Some(codec) if other_format(codec) || self.options.watermark.is_some() => {
+                MapImage::from_pixels(Arc::unwrap_or_clone(pixels), Arc::clone(image.options()))
+            }
+            None if self.options.watermark.is_some() => {
                 MapImage::from_pixels(Arc::unwrap_or_clone(pixels), Arc::clone(image.options()))
             }
             _ => image,
@@ -347,7 +352,10 @@ impl TileManager {
         coords
             .into_par_iter()
             .zip(pieces)
-            .map(|(coord, pixels)| {
+            .map(|(coord, mut pixels)| {
+                if let Some(watermark) = &self.options.watermark {
+                    watermark.draw(&mut pixels, coord);
+                }
                 let single_color = if cacheable { self.single_color(&pixels, dimensions) } else { None };
                 let image = MapImage::from_pixels(pixels, Arc::clone(options));
                 let bytes = self.encode(image, grid.tile_bbox(coord)).map_err(failed)?;
@@ -392,6 +400,14 @@ impl TileManager {
         let frame = Frame { size, bbox, srs: &query.srs };
         let merged = merge::merge(layers, &options.image, &frame);
         merged.map(Some).map_err(|error| MapError::Image { source_name: self.asked_name(), error })
+    }
+
+    /// The picture of a tile with its watermark.
+    fn marked(&self, pixels: Arc<Pixels>, coord: TileCoord) -> Arc<Pixels> {
+        let Some(watermark) = &self.options.watermark else { return pixels };
+        let mut pixels = Arc::unwrap_or_clone(pixels);
+        watermark.draw(&mut pixels, coord);
+        Arc::new(pixels)
     }
 
     fn encode(&self, image: MapImage, bbox: Bbox) -> Result<Bytes, ImageError> {

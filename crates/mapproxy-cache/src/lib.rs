@@ -5,6 +5,7 @@
 
 mod cached_map;
 mod creator;
+mod filter;
 mod flight;
 mod fs;
 mod key;
@@ -17,6 +18,7 @@ pub mod store;
 mod tile;
 
 pub use cached_map::{CachedMap, CachedTiles};
+pub use filter::{Spacing, Watermark};
 pub use fs::Permissions;
 pub use key::TileKey;
 pub use lock::{LockError, TileLock, TileLocker};

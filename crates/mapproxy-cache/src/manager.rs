@@ -14,7 +14,7 @@ use mapproxy_map::{Access, Dimensions, MapError, MapSource, Purpose};
 use crate::creator::{Creator, Mode};
 use crate::refresh::is_expired;
 use crate::store::{StoreError, StoredTile, TileStore};
-use crate::{RefreshBefore, Tile, TileKey, TileLocker};
+use crate::{RefreshBefore, Tile, TileKey, TileLocker, Watermark};
 
 /// How missing tiles are created.
 #[derive(Clone, Debug)]
@@ -59,6 +59,8 @@ pub struct ManagerOptions {
     pub image: Arc<ImageOptions>,
     /// How missing tiles are created.
     pub creation: Creation,
+    /// Drawn on new tiles.
+    pub watermark: Option<Watermark>,
     /// Tiles too old are created anew.
     pub refresh_before: Option<RefreshBefore>,
     /// Tiles outside are empty; with `clip`, tiles are cut at its edge.

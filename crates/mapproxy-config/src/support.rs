@@ -31,7 +31,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("cache compact", "a cache of type 'compact'", Refuse),
     ("cache azureblob", "a cache of type 'azureblob'", Refuse),
     ("band merge", "a cache made of bands", Refuse),
-    ("watermark", "watermark", Refuse),
     ("ogr", "a coverage in another format than WKT polygons and GeoJSON", Refuse),
     ("expire_tiles", "a coverage of expired tiles", Refuse),
     ("authorize_stale", "authorize_stale", Ignore),

@@ -43,9 +43,10 @@ pub fn attribution(pixels: &mut Pixels, text: &str) {
         return;
     }
     let size = pixels.size();
-    let font = FONT.as_scaled(scale());
+    let scale = scale(FONT_SIZE);
+    let font = FONT.as_scaled(scale);
     let lines = [text.to_string()];
-    let width = line_width(text) + 2.0 * MARGIN;
+    let width = line_width(text, scale) + 2.0 * MARGIN;
     let height = font.ascent() - font.descent() + 2.0;
     let (left, top) = (size.width as f32 - width.ceil(), size.height as f32 - height.ceil());
     for y in top.max(0.0) as u32..size.height {
@@ -53,26 +54,67 @@ pub fn attribution(pixels: &mut Pixels, text: &str) {
             put(pixels, x, y, BOX);
         }
     }
-    draw(pixels, &lines, left + MARGIN, top + 1.0, Color([0, 0, 0, 255]));
+    draw(pixels, &lines, scale, left + MARGIN, top + 1.0, Color([0, 0, 0, 255]));
 }
 
-/// An em in the measure that `ab_glyph` takes: ascent to descent.
-fn scale() -> PxScale {
+/// Text laid over a tile so that its origin shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watermark {
+    /// One line.
+    pub text: String,
+    /// Height of an em, in pixels.
+    pub font_size: f32,
+    /// Colour; alpha is how strongly the text covers what lies below.
+    pub color: Color,
+}
+
+/// Where the middle of a watermark lies, from the left edge of the picture to the right; always half way down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatermarkPlace {
+    /// On the left edge: its right half is seen.
+    Left,
+    /// In the centre.
+    Centre,
+    /// On the right edge: its left half is seen.
+    Right,
+}
+
+/// Draws a watermark at each of `places`.
+pub fn watermark(pixels: &mut Pixels, watermark: &Watermark, places: &[WatermarkPlace]) {
+    let scale = scale(watermark.font_size);
+    let font = FONT.as_scaled(scale);
+    let (width, height) = (line_width(&watermark.text, scale), font.ascent() - font.descent());
+    let size = pixels.size();
+    let lines = [watermark.text.clone()];
+    for place in places {
+        let middle = match place {
+            WatermarkPlace::Left => 0.0,
+            WatermarkPlace::Centre => size.width as f32 / 2.0,
+            WatermarkPlace::Right => size.width as f32,
+        };
+        let top = (size.height as f32 - height) / 2.0;
+        draw(pixels, &lines, scale, middle - width / 2.0, top, watermark.color);
+    }
+}
+
+/// An em of `font_size` pixels in the measure that `ab_glyph` takes: ascent to descent.
+fn scale(font_size: f32) -> PxScale {
     let per_em = FONT.units_per_em().unwrap_or(1000.0);
-    PxScale::from(FONT_SIZE * FONT.height_unscaled() / per_em)
+    PxScale::from(font_size * FONT.height_unscaled() / per_em)
 }
 
 fn with_text(mut pixels: Pixels, text: &str, options: &ImageOptions) -> Pixels {
     const DARK: u8 = 128;
     let Color([r, g, b, _]) = options.bgcolor.unwrap_or(Color::WHITE);
     let color = if luma(r, g, b) <= DARK { Color::WHITE } else { Color([0, 0, 0, 255]) };
-    let lines = wrapped(text, pixels.size().width as f32 - 2.0 * PADDING);
-    draw(&mut pixels, &lines, PADDING, PADDING, color);
+    let scale = scale(FONT_SIZE);
+    let lines = wrapped(text, scale, pixels.size().width as f32 - 2.0 * PADDING);
+    draw(&mut pixels, &lines, scale, PADDING, PADDING, color);
     pixels
 }
 
-fn line_width(text: &str) -> f32 {
-    let font = FONT.as_scaled(scale());
+fn line_width(text: &str, scale: PxScale) -> f32 {
+    let font = FONT.as_scaled(scale);
     let mut last = None;
     let mut width = 0.0;
     for id in text.chars().map(|char| font.glyph_id(char)) {
@@ -83,13 +125,13 @@ fn line_width(text: &str) -> f32 {
 }
 
 /// Breaks lines between words, and words that are longer than a line.
-fn wrapped(text: &str, width: f32) -> Vec<String> {
+fn wrapped(text: &str, scale: PxScale, width: f32) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();
         for word in paragraph.split_whitespace() {
             let longer = if line.is_empty() { word.to_string() } else { format!("{line} {word}") };
-            if line_width(&longer) <= width {
+            if line_width(&longer, scale) <= width {
                 line = longer;
                 continue;
             }
@@ -98,7 +140,7 @@ fn wrapped(text: &str, width: f32) -> Vec<String> {
             }
             for char in word.chars() {
                 line.push(char);
-                if line_width(&line) > width && line.chars().count() > 1 {
+                if line_width(&line, scale) > width && line.chars().count() > 1 {
                     line.pop();
                     lines.push(std::mem::replace(&mut line, char.to_string()));
                 }
@@ -110,8 +152,8 @@ fn wrapped(text: &str, width: f32) -> Vec<String> {
 }
 
 /// Draws lines downwards from `left`, `top`, as far as the picture reaches.
-fn draw(pixels: &mut Pixels, lines: &[String], left: f32, top: f32, color: Color) {
-    let font = FONT.as_scaled(scale());
+fn draw(pixels: &mut Pixels, lines: &[String], scale: PxScale, left: f32, top: f32, color: Color) {
+    let font = FONT.as_scaled(scale);
     let Color([r, g, b, a]) = color;
     let size = pixels.size();
     let mut top = top;
@@ -124,7 +166,7 @@ fn draw(pixels: &mut Pixels, lines: &[String], left: f32, top: f32, color: Color
         for char in line.chars() {
             let id = font.glyph_id(char);
             x += last.map_or(0.0, |last| font.kern(last, id));
-            let glyph: Glyph = id.with_scale_and_position(scale(), point(x, baseline));
+            let glyph: Glyph = id.with_scale_and_position(scale, point(x, baseline));
             x += font.h_advance(id);
             last = Some(id);
             let Some(outline) = FONT.outline_glyph(glyph) else { continue };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::coverage::Coverage;
-use super::image::ImageOptions;
+use super::image::{Color, ImageOptions};
 use super::{Name, SourceRef};
 use crate::position::Origin;
 
@@ -44,6 +44,8 @@ pub struct Cache {
     pub link_single_color_images: Option<SingleColorLink>,
     /// `upscale_tiles` or `downscale_tiles`.
     pub rescale: Option<Rescale>,
+    /// `watermark`: text drawn on new tiles.
+    pub watermark: Option<Watermark>,
     /// `refresh_before`: tiles not younger than this are fetched again.
     pub refresh_before: Option<RefreshBefore>,
     /// `cache.coverage`: tiles outside it are not made.
@@ -160,6 +162,21 @@ pub enum RescaleFrom {
     Coarser,
     /// `downscale_tiles`: from finer levels.
     Finer,
+}
+
+/// A text drawn on tiles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watermark {
+    /// `text`.
+    pub text: String,
+    /// `font_size`, in pixels. Default 24.
+    pub font_size: f64,
+    /// `color`. Default a middle grey.
+    pub color: Color,
+    /// `opacity`, from 0 to 255. Default 30.
+    pub opacity: u8,
+    /// `spacing: wide`: on each second tile only.
+    pub wide: bool,
 }
 
 /// A point in time that may move.

@@ -21,7 +21,7 @@ use indexmap::IndexMap;
 
 pub use caches::{
     Cache, CacheFormat, CacheGrid, CacheStore, FileLayout, FileStore, Permissions, RefreshBefore, Rescale,
-    SingleColorLink, UseDirectFrom,
+    SingleColorLink, UseDirectFrom, Watermark,
 };
 pub use coverage::{Coverage, CoverageFile, CoverageShape};
 pub use globals::{Globals, HttpMethod, HttpOptions};

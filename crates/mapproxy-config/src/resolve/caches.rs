@@ -9,11 +9,11 @@ use super::{CacheImages, Grids, Resolver, image, origin};
 use crate::check::{self, Prefer, Reachable, Sections, band_entries};
 use crate::checked::caches::RescaleFrom;
 use crate::checked::{
-    Cache, CacheFormat, CacheGrid, CacheStore, Coverage, FileLayout, FileStore, ImageOptions, Name, Permissions,
-    Rescale, SingleColorLink, Source, SourceKind, SourceRef, SourceTarget, UseDirectFrom,
+    Cache, CacheFormat, CacheGrid, CacheStore, Color, Coverage, FileLayout, FileStore, ImageOptions, Name, Permissions,
+    Rescale, SingleColorLink, Source, SourceKind, SourceRef, SourceTarget, UseDirectFrom, Watermark,
 };
 use crate::diagnostic::Severity;
-use crate::position::Spanned;
+use crate::position::{Span, Spanned};
 use crate::raw::{self, BoolOrText, CacheBackend, CacheSources};
 use crate::support;
 
@@ -64,9 +64,7 @@ impl Resolver<'_> {
                 support::is_supported(self.findings, &feature, backend.span, format!("{path}.cache"))
             }
         };
-        if let Some(watermark) = &raw.watermark {
-            support::is_supported(self.findings, "watermark", watermark.span, format!("{path}.watermark"));
-        }
+        let watermark = raw.watermark.as_ref().and_then(|raw| self.watermark(&raw.value, raw.span, &path));
         let format = self.cache_format(raw, &path);
         let image = self.image(raw.image.as_ref(), Some(format.as_ref().map_or("image/png", |f| &f.0.name)), &path);
         let meta_size = self.meta_size(raw, &path);
@@ -120,6 +118,7 @@ impl Resolver<'_> {
             use_direct_from,
             link_single_color_images: link,
             rescale,
+            watermark,
             refresh_before,
             coverage: coverage.ok()?,
             store: if disabled { CacheStore::Disabled } else { self.store(backend, &path)? },
@@ -284,6 +283,38 @@ impl Resolver<'_> {
             (None, Some(limit)) => self.whole(limit, 0, "globals.cache.max_tile_limit"),
             (None, None) => Some(500),
         }
+    }
+
+    fn watermark(&mut self, raw: &raw::Watermark, span: Span, path: &str) -> Option<Watermark> {
+        let path = format!("{path}.watermark");
+        let Some(text) = &raw.text else {
+            self.findings.error(span, path.as_str(), "a watermark needs a text");
+            return None;
+        };
+        let color = match &raw.color {
+            Some(color) => self.color(&color.value, color.span, &format!("{path}.color"))?,
+            None => Color { red: 128, green: 128, blue: 128, alpha: None },
+        };
+        let font_size = raw.font_size.as_ref().map_or(24.0, |size| size.value);
+        if !(1.0..=1000.0).contains(&font_size) {
+            let span = raw.font_size.as_ref().map_or(span, |size| size.span);
+            self.findings.error(span, path.as_str(), "font_size must be a number of pixels from 1 to 1000");
+        }
+        let opacity = raw.opacity.as_ref().map_or(30.0, |opacity| opacity.value);
+        if !(0.0..=255.0).contains(&opacity) {
+            let span = raw.opacity.as_ref().map_or(span, |opacity| opacity.span);
+            self.findings.error(span, path.as_str(), "opacity must be a number from 0 to 255");
+        }
+        let wide = match raw.spacing.as_ref().map(|spacing| (&*spacing.value, spacing.span)) {
+            None => false,
+            Some(("wide", _)) => true,
+            Some((other, span)) => {
+                let message = format!("unknown spacing '{other}': leave it out, or write wide");
+                self.findings.error(span, path.as_str(), message);
+                false
+            }
+        };
+        Some(Watermark { text: text.value.to_string(), font_size, color, opacity: opacity as u8, wide })
     }
 
     fn single_color_link(&mut self, raw: &raw::Cache, path: &str) -> Option<SingleColorLink> {

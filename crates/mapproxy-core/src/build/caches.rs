@@ -6,13 +6,14 @@ use mapproxy_cache::store::file::LinkSingleColor;
 use mapproxy_cache::store::layout::Layout;
 use mapproxy_cache::store::{FileStore, TileStore};
 use mapproxy_cache::{
-    CachedMap, CachedTiles, Creation, ManagerOptions, Permissions, RefreshBefore, Rescaling, TileLocker, TileManager,
+    CachedMap, CachedTiles, Creation, ManagerOptions, Permissions, RefreshBefore, Rescaling, Spacing, TileLocker,
+    TileManager, Watermark,
 };
 use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::{Cache, RescaleFrom};
 use mapproxy_config::checked::{self, CacheGrid, CacheStore, FileLayout, SingleColorLink, SourceTarget, UseDirectFrom};
 use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, SupportedSrs, TileGrid};
-use mapproxy_image::{ImageFormat, ImageOptions};
+use mapproxy_image::{Color, ImageFormat, ImageOptions, message};
 use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
 use mapproxy_map::{Access, MapSource, SourceProfile};
 
@@ -136,6 +137,7 @@ impl Parts<'_> {
                 concurrent_creators: config.concurrent_tile_creators as usize,
                 request_format: ImageFormat::new(&config.request_format),
             },
+            watermark: config.watermark.as_ref().map(watermark),
             refresh_before: config.refresh_before.as_ref().map(|before| match before {
                 checked::RefreshBefore::Age(age) => RefreshBefore::Age(*age),
                 checked::RefreshBefore::Time(time) => RefreshBefore::Time(*time),
@@ -277,6 +279,13 @@ pub(super) fn union_of_extents<'a>(
         });
     }
     Ok(union)
+}
+
+fn watermark(config: &checked::Watermark) -> Watermark {
+    let checked::Color { red, green, blue, .. } = config.color;
+    let color = Color([red, green, blue, config.opacity]);
+    let style = message::Watermark { text: config.text.clone(), font_size: config.font_size as f32, color };
+    Watermark { style, spacing: if config.wide { Spacing::Wide } else { Spacing::Narrow } }
 }
 
 fn layout(layout: FileLayout) -> Layout {

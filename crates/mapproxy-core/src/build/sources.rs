@@ -35,7 +35,7 @@ impl Parts<'_> {
                 let client = self.client(&wms.http, wms.concurrent_requests, &config.at)?;
                 let options = self.wms_options(config, wms, layers)?;
                 let options = WmsOptions { coverage, resolutions, ..options };
-                Arc::new(self.told(&config.at, WmsSource::new(options, client))?)
+                Arc::new(WmsSource::new(options, client))
             }
             SourceKind::Tile(tile) => {
                 let client = self.client(&tile.http, tile.concurrent_requests, &config.at)?;
@@ -123,7 +123,7 @@ impl Parts<'_> {
                     manage_cookies: http.manage_cookies,
                     ..ClientOptions::default()
                 };
-                Arc::new(self.told(at, self.clients.client(options))?)
+                self.told(at, self.clients.client(options))?
             }
         };
         Some(match limit {
