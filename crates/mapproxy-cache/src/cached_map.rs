@@ -239,3 +239,182 @@ fn can_be_transparent(format: &ImageFormat) -> bool {
     use mapproxy_image::Codec;
     matches!(format.codec(), Some(Codec::Png | Codec::WebP))
 }
+
+#[cfg(test)]
+mod tests {
+    use mapproxy_grid::{Coverage, MapExtent, Srs};
+
+    use super::*;
+    use crate::testkit::*;
+
+    fn map_of(cache: &TestCache, limit: Option<u64>) -> CachedMap {
+        CachedMap::new(Arc::clone(&cache.manager), SourceProfile::new("test", options()), limit)
+    }
+
+    fn query(bbox: [f64; 4], width: u32, height: u32) -> MapQuery {
+        let [min_x, min_y, max_x, max_y] = bbox;
+        let bbox = Bbox::new(min_x, min_y, max_x, max_y);
+        MapQuery::new(bbox, Size::new(width, height), grid().srs().clone(), ImageFormat::png())
+    }
+
+    fn pixels(image: Option<MapImage>) -> mapproxy_image::Pixels {
+        Arc::unwrap_or_clone(image.unwrap().pixels().unwrap())
+    }
+
+    #[test]
+    fn a_map_is_joined_from_tiles() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let query = query([-5e6, -3e6, 7e6, 6e6], 800, 600);
+        let map = map_of(&cache, Some(500)).render(&query).unwrap();
+        assert_shows_world(&pixels(map), &query.bbox, 1);
+    }
+
+    #[test]
+    fn a_map_in_another_srs_is_reprojected() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let mut query = query([-10.0, -10.0, 10.0, 10.0], 500, 500);
+        query.srs = Srs::wgs84();
+        let pixels = pixels(map_of(&cache, None).render(&query).unwrap());
+        let [red, green, ..] = pixels.pixel(250, 250);
+        assert!(red.abs_diff(128) <= 1 && green.abs_diff(128) <= 1);
+        let [red, green, ..] = pixels.pixel(495, 5);
+        assert!(red.abs_diff(135) <= 1 && green.abs_diff(135) <= 1, "{red} {green}");
+    }
+
+    #[test]
+    fn a_map_that_is_a_tile_is_the_tile() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let coord = TileCoord::new(5, 6, 4);
+        let query = query(grid().tile_bbox(coord).to_array(), 256, 256);
+        let map = map_of(&cache, Some(500)).render(&query).unwrap().unwrap();
+        assert_eq!(map.encoded_bytes().unwrap(), &cache.stored(coord).unwrap());
+    }
+
+    #[test]
+    fn nothing_is_drawn_beside_the_extent_and_only_the_part_within() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let mut map = map_of(&cache, Some(500));
+        map.profile.extent = Some(MapExtent::new(Bbox::new(0.0, 0.0, HALF, HALF), grid().srs().clone()));
+        assert!(map.render(&query([-HALF, -HALF, -1.0, -1.0], 300, 300)).unwrap().is_none());
+        assert_eq!(source.times_asked(), 0);
+
+        let half = query([-4e6, 1e6, 4e6, 5e6], 800, 400);
+        let pixels = pixels(map.render(&half).unwrap());
+        assert_eq!(pixels.size(), half.size);
+        assert_eq!(pixels.pixel(200, 200)[3], 0);
+        assert_eq!(pixels.pixel(398, 200)[3], 0);
+        let east = world_color(2e6, 3e6);
+        assert!(pixels.pixel(600, 200).iter().zip(east).all(|(is, wanted)| is.abs_diff(wanted) <= 1));
+        assert_eq!(pixels.pixel(402, 200)[3], 255);
+    }
+
+    #[test]
+    fn nothing_is_drawn_where_all_tiles_are_empty() {
+        let source = Arc::new(FakeSource::new(|_| Ok(None)));
+        let cache = cache(&[&source]).build();
+        assert!(map_of(&cache, None).render(&query([-5e6, -3e6, 7e6, 6e6], 800, 600)).unwrap().is_none());
+    }
+
+    #[test]
+    fn too_many_tiles_are_refused() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let query = query([-HALF, -HALF, HALF, HALF], 1024, 1024);
+        let error = map_of(&cache, Some(16)).render(&query).unwrap_err();
+        assert!(matches!(error, MapError::TooManyTiles { limit: 16, tiles: 16 }), "{error}");
+        assert_eq!(source.times_asked(), 0);
+        assert!(map_of(&cache, Some(17)).render(&query).is_ok());
+    }
+
+    #[test]
+    fn an_unreadable_tile_is_left_out_removed_and_made_anew() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let (query, broken) = (query([-HALF, -HALF, HALF, HALF], 1000, 1000), TileCoord::new(1, 1, 2));
+        map_of(&cache, None).render(&query).unwrap();
+        let whole = cache.stored(broken).unwrap();
+        cache.put(broken, &whole[..whole.len() / 2]);
+        let map = pixels(map_of(&cache, None).render(&query).unwrap());
+        let centre = world_color(-HALF / 4.0, -HALF / 4.0);
+        assert_ne!(map.pixel(375, 625), centre);
+        assert!(cache.stored(broken).is_none());
+        let map = pixels(map_of(&cache, None).render(&query).unwrap());
+        assert!(map.pixel(375, 625).iter().zip(centre).all(|(is, wanted)| is.abs_diff(wanted) <= 1));
+        assert_eq!(source.times_asked(), 2);
+    }
+
+    #[test]
+    fn maps_are_cut_at_a_clipping_coverage() {
+        let source = Arc::new(FakeSource::world());
+        let east = Coverage::from_bbox(Bbox::new(0.0, -HALF, HALF, HALF), grid().srs().clone()).with_clip(true);
+        let cache = cache(&[&source]).with(|options| options.coverage = Some(east)).build();
+        let map = pixels(map_of(&cache, None).render(&query([-4e6, 1e6, 4e6, 5e6], 800, 400)).unwrap());
+        assert_eq!((map.pixel(300, 200)[3], map.pixel(500, 200)[3]), (0, 255));
+    }
+
+    #[test]
+    fn a_stand_in_makes_the_map_a_stand_in() {
+        let source = Arc::new(FakeSource::new(|query| Ok(Some(world(query).with_cacheable(false)))));
+        let cache = cache(&[&source]).build();
+        let map = map_of(&cache, None).render(&query([-5e6, -3e6, 7e6, 6e6], 800, 600)).unwrap().unwrap();
+        assert!(!map.cacheable());
+    }
+
+    #[test]
+    fn maps_beyond_the_resolutions_of_the_source_are_empty() {
+        let cache = cache(&[]).build();
+        let mut map = map_of(&cache, None);
+        map.profile.resolutions.max_res = Some(1e6);
+        assert!(map.render(&query([-5e6, -3e6, 7e6, 6e6], 800, 600)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cache_of_a_cache_takes_tiles_as_they_are() {
+        let upstream = Arc::new(FakeSource::world());
+        let below = cache(&[&upstream]).build();
+        let mut profile = SourceProfile::new("below", options());
+        profile.access = mapproxy_map::Access::TilesOf(grid());
+        let tiles: Arc<dyn MapSource> = Arc::new(CachedTiles::new(Arc::clone(&below.manager), profile));
+        let above = cache(&[]).with(|options| options.sources = vec![tiles]).build();
+        let coord = TileCoord::new(5, 6, 4);
+        let tile = above.load(coord).unwrap();
+        assert_eq!(tile.bytes.unwrap(), below.stored(coord).unwrap());
+        assert_eq!(above.stored(coord), below.stored(coord));
+        assert_eq!((upstream.times_asked(), above.number_stored(), below.number_stored()), (1, 1, 16));
+    }
+
+    #[test]
+    fn a_cache_of_a_cache_in_another_grid_is_drawn_from_maps() {
+        let upstream = Arc::new(FakeSource::world());
+        let below = cache(&[&upstream]).build();
+        let map: Arc<dyn MapSource> = Arc::new(map_of(&below, None));
+        let geodetic = Arc::new(TileGrid::builder("geodetic", Srs::wgs84()).build().unwrap());
+        let above = cache(&[])
+            .with(|options| {
+                options.sources = vec![map];
+                options.grid = Arc::clone(&geodetic);
+            })
+            .build();
+        let tile = above.load(TileCoord::new(2, 1, 2)).unwrap();
+        let [red, ..] = decode(&tile.bytes.unwrap()).pixel(1, 128);
+        assert!(red.abs_diff(128) <= 1);
+    }
+
+    #[test]
+    fn boxes_that_are_no_tiles_are_refused_by_tiles() {
+        let cache = cache(&[]).build();
+        let tiles = CachedTiles::new(Arc::clone(&cache.manager), SourceProfile::new("test", options()));
+        let bbox = grid().tile_bbox(TileCoord::new(5, 6, 4));
+        let moved = Bbox::new(bbox.min_x + 1e5, bbox.min_y, bbox.max_x + 1e5, bbox.max_y);
+        let mut other_srs = query(bbox.to_array(), 256, 256);
+        other_srs.srs = Srs::wgs84();
+        for query in [query(moved.to_array(), 256, 256), query(bbox.to_array(), 512, 512), other_srs] {
+            assert!(matches!(tiles.render(&query), Err(MapError::Misaligned { .. })));
+        }
+        assert!(tiles.render(&query(bbox.to_array(), 256, 256)).unwrap().is_none());
+    }
+}

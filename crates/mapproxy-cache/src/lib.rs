@@ -15,6 +15,8 @@ mod parallel;
 mod refresh;
 mod rescale;
 pub mod store;
+#[cfg(test)]
+mod testkit;
 mod tile;
 
 pub use cached_map::{CachedMap, CachedTiles};

@@ -86,6 +86,12 @@ enum Kept {
     Missing,
 }
 
+/// Tiles, and the places and names of those that are neither kept nor drawn by any source.
+pub(crate) struct Loaded {
+    pub(crate) tiles: Vec<Tile>,
+    pub(crate) missing: Vec<(usize, TileCoord)>,
+}
+
 impl TileManager {
     /// Checks that the parts fit (`meta tiling configured but not supported by all sources`, …).
     pub fn new(options: ManagerOptions) -> Result<Self, String> {
@@ -186,6 +192,24 @@ impl TileManager {
         dimensions: &Dimensions,
         purpose: Purpose,
     ) -> Result<Vec<Tile>, MapError> {
+        let Loaded { mut tiles, missing } = self.load_unscaled(coords, dimensions, purpose)?;
+        if let Some(rescaling) = self.options.rescaling {
+            for (place, coord) in missing {
+                if let Some(tile) = self.rescale(coord, rescaling, dimensions, purpose)? {
+                    tiles[place] = tile;
+                }
+            }
+        }
+        Ok(tiles)
+    }
+
+    /// The tiles that are kept or that the sources can draw, and those that neither have.
+    pub(crate) fn load_unscaled(
+        &self,
+        coords: &[Option<TileCoord>],
+        dimensions: &Dimensions,
+        purpose: Purpose,
+    ) -> Result<Loaded, MapError> {
         let mut tiles = vec![Tile::EMPTY; coords.len()];
         let mut places = Vec::with_capacity(coords.len());
         let mut keys = Vec::with_capacity(coords.len());
@@ -200,30 +224,31 @@ impl TileManager {
         let oldest = self.oldest();
         let kept = self.load_stored(&keys, oldest)?;
 
-        // (place in the answer, tile, what to serve should there be no newer one)
-        let mut wanted = Vec::new();
+        let (mut wanted, mut stale) = (Vec::new(), Vec::new());
         for ((place, key), kept) in places.into_iter().zip(keys).zip(kept) {
-            match kept {
-                Kept::Fresh(tile) => tiles[place] = tile,
-                Kept::Stale(tile) => wanted.push((place, key.coord, Some(tile))),
-                Kept::Missing => wanted.push((place, key.coord, None)),
+            let old = match kept {
+                Kept::Fresh(tile) => {
+                    tiles[place] = tile;
+                    continue;
+                }
+                Kept::Stale(tile) => Some(tile),
+                Kept::Missing => None,
+            };
+            wanted.push((place, key.coord));
+            stale.push(old);
+        }
+        let mut missing = Vec::new();
+        if !wanted.is_empty() {
+            let coords: Vec<_> = wanted.iter().map(|(_, coord)| *coord).collect();
+            let created = self.create(&coords, &stale, dimensions, purpose, oldest)?;
+            for (((place, coord), created), stale) in wanted.into_iter().zip(created).zip(stale) {
+                match created.or(stale) {
+                    Some(tile) => tiles[place] = tile,
+                    None => missing.push((place, coord)),
+                }
             }
         }
-        if wanted.is_empty() {
-            return Ok(tiles);
-        }
-
-        let (coords, stale): (Vec<_>, Vec<_>) = wanted.iter().map(|(_, coord, stale)| (*coord, stale.clone())).unzip();
-        let created = self.create(&coords, &stale, dimensions, purpose, oldest)?;
-        for ((place, coord, stale), created) in wanted.into_iter().zip(created) {
-            let tile = match (created.or(stale), self.options.rescaling) {
-                (Some(tile), _) => Some(tile),
-                (None, Some(rescaling)) => self.rescale(coord, dimensions, rescaling)?,
-                (None, None) => None,
-            };
-            tiles[place] = tile.unwrap_or(Tile::EMPTY);
-        }
-        Ok(tiles)
+        Ok(Loaded { tiles, missing })
     }
 
     /// Which of the tiles are kept and fresh; `None` for the others.
@@ -240,14 +265,6 @@ impl TileManager {
                 Kept::Stale(_) | Kept::Missing => None,
             })
             .collect())
-    }
-
-    /// A tile as it is kept, whatever its age.
-    pub(crate) fn load_any(&self, key: &TileKey) -> Result<Option<Tile>, MapError> {
-        Ok(match self.load_stored(std::slice::from_ref(key), None)?.pop() {
-            Some(Kept::Fresh(tile) | Kept::Stale(tile)) => Some(tile),
-            Some(Kept::Missing) | None => None,
-        })
     }
 
     /// Forgets a tile that turned out to be no picture, so that it is created anew.
@@ -351,5 +368,94 @@ impl TileManager {
             .and_then(|pixels| MapImage::from_pixels(pixels, Arc::new(options.clone())).encode(&options))
             .map_err(|error| MapError::Image { source_name: Arc::clone(&self.options.name), error })?;
         Ok(Tile { bytes: Some(encoded.bytes), ..tile.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mapproxy_grid::Bbox;
+
+    use super::*;
+    use crate::testkit::*;
+
+    const TILE: TileCoord = TileCoord::new(5, 6, 4);
+
+    #[test]
+    fn a_cache_without_sources_gives_what_it_has() {
+        let cache = cache(&[]).build();
+        assert!(cache.load_kept(TILE).unwrap().bytes.is_none());
+        cache.put_world(TILE);
+        assert_eq!(cache.load_kept(TILE).unwrap().bytes.unwrap(), cache.stored(TILE).unwrap());
+        assert!(cache.load(TileCoord::new(0, 0, 4)).unwrap().bytes.is_none());
+    }
+
+    #[test]
+    fn tiles_that_cannot_be_made_anew_are_never_too_old() {
+        let cache = cache(&[])
+            .with(|options| options.refresh_before = Some(RefreshBefore::Age(std::time::Duration::ZERO)))
+            .build();
+        cache.put_world(TILE);
+        assert!(cache.load_kept(TILE).unwrap().bytes.is_some());
+        assert!(cache.load(TILE).unwrap().bytes.is_some());
+    }
+
+    #[test]
+    fn places_outside_of_the_grid_are_empty() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        for coord in [TileCoord::new(16, 0, 4), TileCoord::new(0, 16, 4), TileCoord::new(0, 0, 200)] {
+            assert!(cache.load_kept(coord).unwrap().bytes.is_none());
+            assert!(cache.load(coord).unwrap().bytes.is_none());
+        }
+        let tiles = cache.manager.load_many(&[None, None], &no_dimensions(), Purpose::Serve).unwrap();
+        assert!(tiles.iter().all(|tile| tile.bytes.is_none()));
+        assert_eq!(source.times_asked(), 0);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_made_anew_and_never_served() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        for rubbish in [&b"<html>"[..], b"", b"\0\0\0\0"] {
+            cache.put(TILE, rubbish);
+            assert!(cache.load_kept(TILE).is_none());
+            let tile = cache.load(TILE).unwrap();
+            assert_eq!(tile.codec(), Some(Codec::Png));
+            assert_eq!(cache.stored(TILE).unwrap(), tile.bytes.unwrap());
+        }
+        assert_eq!(source.times_asked(), 3);
+    }
+
+    #[test]
+    fn meta_tiles_of_no_tiles_are_refused() {
+        let options = cache(&[]).with(|options| options.creation.meta_size = (0, 4)).options;
+        assert!(TileManager::new(options).unwrap_err().contains("meta_size"));
+    }
+
+    #[test]
+    fn tiles_at_the_edge_of_a_clipping_coverage_are_cut() {
+        let source = Arc::new(FakeSource::world());
+        let east = Coverage::from_bbox(Bbox::new(HALF / 16.0, -HALF, HALF, HALF), grid().srs().clone()).with_clip(true);
+        let cache = cache(&[&source]).with(|options| options.coverage = Some(east)).build();
+        let (edge, inside) = (TileCoord::new(8, 3, 4), TileCoord::new(9, 3, 4));
+        for _ in 0..2 {
+            let tile = cache.load(edge).unwrap();
+            assert_eq!(tile.codec(), Some(Codec::Png));
+            let pixels = decode(&tile.bytes.unwrap());
+            assert_eq!((pixels.pixel(100, 100)[3], pixels.pixel(150, 100)[3]), (0, 255));
+            assert!(cache.load_kept(edge).is_none(), "a tile to be cut needs decoding");
+        }
+        assert!(cache.load_kept(inside).is_some());
+        assert_eq!(source.times_asked(), 1);
+        assert!(!decode(&cache.stored(edge).unwrap()).has_transparency(), "tiles are kept whole");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_read_is_an_error_that_names_the_cache() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        std::fs::create_dir_all(cache.path(TILE)).unwrap();
+        let error = cache.manager.load_kept(TILE, &no_dimensions()).unwrap_err().to_string();
+        assert!(error.starts_with("cache test: read ") && error.contains("4/5/6.png"), "{error}");
     }
 }

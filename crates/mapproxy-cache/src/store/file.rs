@@ -360,4 +360,31 @@ mod tests {
         assert_eq!([mode("single_color_tiles"), mode("3"), mode("3/1")], [0o750; 3]);
         assert_eq!(mode("single_color_tiles/ff0105.png"), 0o640);
     }
+
+    /// Runs itself in a process whose files may not grow beyond a block: a write fails half-way, as on a full disk.
+    #[test]
+    fn a_write_that_fails_half_way_leaves_nothing_behind() {
+        const CHILD: &str = "MAPPROXY_TEST_STORE_LIMITED";
+        let (mut store, base) = store(Layout::Tms, LinkSingleColor::Off);
+        if let Some(directory) = std::env::var_os(CHILD) {
+            store.directory = directory.into();
+            let tile = TileData { bytes: vec![1; 100_000].into(), single_color: None };
+            let message = store.store(&key(), &tile).unwrap_err().to_string();
+            assert!(message.starts_with("write "), "{message}");
+            assert_eq!(store.load(&key()).unwrap().unwrap().bytes, "red");
+            return;
+        }
+        store.store(&key(), &red()).unwrap();
+        let name = "store::file::tests::a_write_that_fails_half_way_leaves_nothing_behind";
+        let child = std::process::Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; ulimit -f 1; exec "$0" --exact "$1" >/dev/null"#])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(CHILD, &store.directory)
+            .status()
+            .unwrap();
+        assert!(child.success());
+        assert_eq!(files_below(&store.directory), ["2.png"]);
+        drop(base);
+    }
 }
