@@ -116,7 +116,7 @@ mod tests {
         assert!(cache.load(TILE).unwrap().bytes.is_none());
         cache.put_world(TileCoord::new(1, 1, 2));
         let tile = cache.load(TILE).unwrap();
-        assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 1);
+        assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 2);
         assert_eq!((cache.number_stored(), tile.modified), (1, None));
     }
 
@@ -137,7 +137,7 @@ mod tests {
             cache.put_world(TileCoord::new(x, y, 6));
         }
         let tile = cache.load(TILE).unwrap();
-        assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 1);
+        assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 2);
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             Arc::new(FakeSource::new(move |query| Ok((resolution(query) > finest * 0.9).then(|| world(query)))));
         let cache = cache(&[&source]).with(|options| options.rescaling = Some(Rescaling::Up(2))).build();
         let tile = cache.load(TILE).unwrap();
-        assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 1);
+        assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 2);
         assert!(cache.stored(TileCoord::new(1, 1, 2)).is_some());
         assert!(cache.load(TileCoord::new(10, 12, 5)).unwrap().bytes.is_none(), "three levels are too many");
     }
