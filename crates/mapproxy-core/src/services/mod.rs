@@ -3,7 +3,6 @@
 pub mod demo;
 pub(crate) mod markup;
 mod metadata;
-pub(crate) mod number;
 mod ows;
 mod tile_answer;
 pub mod tms;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use mapproxy_map::ogc::float;
 
 use super::super::markup::{escape, escape_config};
-use super::{Profile, TileMap, Tms, public_ext};
+use super::{TileMap, Tms, public_ext, srs_name};
 use crate::Response;
 use crate::request::Urls;
 use crate::response::respond;
@@ -65,7 +65,7 @@ impl Tms {
         }
         xml.push_str("  <TileMaps>\n");
         for map in &self.maps {
-            let (title, srs) = (escape_config(&map.title), escape(map.srs_name()));
+            let (title, srs) = (escape_config(&map.title), escape(srs_name(map.tiles.manager.grid())));
             let href = format!("{url}/tms/1.0.0/{}/{}", escape(&map.layer), escape(&map.spec));
             let profile = map.profile;
             let _ =
@@ -81,7 +81,7 @@ impl Tms {
         let mut xml = format!("{DECLARATION}<TileMap version=\"1.0.0\" tilemapservice=\"{url}/tms/1.0.0/\">\n");
         line(&mut xml, 1, "Title", Some(&escape_config(&map.title)));
         line(&mut xml, 1, "Abstract", Some(&escape_config(map.abstract_.as_deref().unwrap_or(""))));
-        line(&mut xml, 1, "SRS", Some(&escape(map.srs_name())));
+        line(&mut xml, 1, "SRS", Some(&escape(srs_name(map.tiles.manager.grid()))));
         let [min_x, min_y, max_x, max_y] = grid.bbox().to_array().map(float);
         let _ = writeln!(
             xml,
@@ -104,17 +104,6 @@ impl Tms {
         }
         xml.push_str("  </TileSets>\n</TileMap>\n");
         respond(StatusCode::OK, XML, xml)
-    }
-}
-
-impl TileMap {
-    /// TMS 1.0.0 names the spherical mercator projection `OSGEO:41001`.
-    fn srs_name(&self) -> &str {
-        match self.profile {
-            Profile::Mercator => "OSGEO:41001",
-            Profile::Geodetic => "EPSG:4326",
-            Profile::Local => self.tiles.manager.grid().srs().code(),
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
-use mapproxy_grid::{Bbox, Origin, Srs, TileGrid};
+use mapproxy_grid::{Bbox, Level, Origin, Srs, TileGrid};
 use mapproxy_map::MapError;
 
 use super::ServiceMetadata;
@@ -238,14 +238,9 @@ impl Service for Tms {
 }
 
 impl TileMap {
-    /// Levels that clients do not count: the global profiles begin where the world has two (or four) tiles.
-    fn skipped_levels(&self) -> i64 {
-        if self.profile == Profile::Local { 0 } else { 1 }
-    }
-
     /// The level of the grid for a level in a URL. Of grids with a factor of √2 only each second level is offered.
     fn internal_level(&self, z: i64, dialect: Dialect) -> Option<i64> {
-        let skipped = if dialect == Dialect::Tms { self.skipped_levels() } else { 0 };
+        let skipped = if dialect == Dialect::Tms { i64::from(self.profile.skipped_levels()) } else { 0 };
         if z < 0 {
             return None;
         }
@@ -254,11 +249,7 @@ impl TileMap {
 
     /// Order (level in URLs) and resolution of all levels offered by `/tms`.
     fn orders(&self) -> impl Iterator<Item = (usize, f64)> {
-        let grid = self.tiles.manager.grid();
-        let step = if has_sqrt2_levels(grid) { 2 } else { 1 };
-        let skipped = usize::try_from(self.skipped_levels()).unwrap_or(0);
-        let offered = grid.levels().iter().step_by(step).skip(skipped);
-        offered.map(|level| level.resolution).enumerate()
+        offered_levels(self.tiles.manager.grid()).map(|level| level.resolution).enumerate()
     }
 }
 
@@ -275,6 +266,11 @@ impl Profile {
             Profile::Local
         }
     }
+
+    /// Levels that clients do not count: the global profiles begin where the world has two (or four) tiles.
+    fn skipped_levels(self) -> u8 {
+        if self == Profile::Local { 0 } else { 1 }
+    }
 }
 
 impl fmt::Display for Profile {
@@ -284,6 +280,21 @@ impl fmt::Display for Profile {
             Profile::Geodetic => "global-geodetic",
             Profile::Local => "local",
         })
+    }
+}
+
+/// The levels of a grid that TMS offers, also to WMS-C.
+pub(super) fn offered_levels(grid: &TileGrid) -> impl Iterator<Item = &Level> {
+    let step = if has_sqrt2_levels(grid) { 2 } else { 1 };
+    grid.levels().iter().step_by(step).skip(Profile::of(grid).skipped_levels().into())
+}
+
+/// TMS 1.0.0 names the spherical mercator projection `OSGEO:41001`.
+pub(super) fn srs_name(grid: &TileGrid) -> &str {
+    match Profile::of(grid) {
+        Profile::Mercator => "OSGEO:41001",
+        Profile::Geodetic => "EPSG:4326",
+        Profile::Local => grid.srs().code(),
     }
 }
 

@@ -3,17 +3,17 @@
 //! A document is written once for each version, with and without the tile sets of WMS-C; the address of the service,
 //! by which clients' documents differ, is put in when it is sent.
 
-use std::f64::consts::SQRT_2;
 use std::sync::{Arc, OnceLock};
 
-use mapproxy_grid::{Bbox, PIXEL_SIZE_M, Srs, TileGrid};
+use mapproxy_grid::{Bbox, PIXEL_SIZE_M, Srs};
 use mapproxy_image::ImageFormat;
+use mapproxy_map::ogc::float;
 
 use super::boxes::{self, LayerBoxes};
 use super::dialect::Dialect;
 use super::{WmsOptions, WmsVersion};
 use crate::layers::{Attribution, KeywordList, OnlineResource};
-use crate::services::number::{float, number};
+use crate::services::tms;
 use crate::services::xml::{ADDRESS, Document, Writer};
 use crate::{LayerMetadata, MapLayer};
 
@@ -279,11 +279,10 @@ impl DocumentWriter<'_> {
         for layer in &options.tile_layers {
             for set in &layer.tile_sets {
                 let grid = set.manager.grid();
-                let tile_map = TileMapOf(grid);
-                let resolutions: Vec<String> = tile_map.resolutions().map(float).collect();
+                let resolutions: Vec<String> = tms::offered_levels(grid).map(|level| float(level.resolution)).collect();
                 let format = set.manager.image().format.as_ref().filter(|format| !format.is_mixed());
                 let code = match self.version {
-                    WmsVersion::V1_1_0 if tile_map.is_global_mercator() => "OSGEO:41001",
+                    WmsVersion::V1_1_0 => tms::srs_name(grid),
                     _ => grid.srs().code(),
                 };
                 self.xml.open("TileSet", &[]);
@@ -447,7 +446,8 @@ impl DocumentWriter<'_> {
                 }
             }
         } else if !layer.resolutions.is_unlimited() {
-            let hint = |resolution: Option<f64>| resolution.map(|resolution| float(resolution * SQRT_2));
+            let hint =
+                |resolution: Option<f64>| resolution.map(|resolution| float((2.0 * resolution * resolution).sqrt()));
             let hints = [("min", hint(finest)), ("max", hint(coarsest))];
             let hints: Vec<_> = hints.iter().filter_map(|(name, hint)| Some((*name, hint.as_deref()?))).collect();
             self.xml.empty("ScaleHint", &hints);
@@ -482,27 +482,11 @@ fn fields(xml: &mut Writer, fields: &[(&str, &Option<String>)]) {
     }
 }
 
-/// A grid as TMS 1.0.0 sees it: its global profiles begin where the world has two (or four) tiles, and of grids with a
-/// factor of √2 only each second level is offered.
-struct TileMapOf<'a>(&'a TileGrid);
-
-impl TileMapOf<'_> {
-    fn is_global_mercator(&self) -> bool {
-        const EDGE: f64 = 20_037_508.342_789_244;
-        *self.0.srs() == Srs::web_mercator() && self.0.bbox() == Bbox::new(-EDGE, -EDGE, EDGE, EDGE)
+/// A coordinate; whole numbers without a fraction.
+fn number(value: f64) -> String {
+    let mut text = float(value);
+    if text.ends_with(".0") {
+        text.truncate(text.len() - 2);
     }
-
-    fn is_global_geodetic(&self) -> bool {
-        *self.0.srs() == Srs::wgs84() && self.0.bbox() == Bbox::new(-180.0, -90.0, 180.0, 90.0)
-    }
-
-    fn resolutions(&self) -> impl Iterator<Item = f64> {
-        let levels = self.0.levels();
-        let is_sqrt2 = match levels {
-            [first, second, ..] => (first.resolution / second.resolution - SQRT_2).abs() < 1e-6,
-            _ => false,
-        };
-        let skipped = usize::from(self.is_global_mercator() || self.is_global_geodetic());
-        levels.iter().step_by(if is_sqrt2 { 2 } else { 1 }).skip(skipped).map(|level| level.resolution)
-    }
+    text
 }

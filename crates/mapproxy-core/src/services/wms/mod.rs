@@ -104,3 +104,6 @@ impl Service for Wms {
         Some(respond(StatusCode::OK, dialect.capabilities_type, text))
     }
 }
+
+#[cfg(test)]
+mod tests;
