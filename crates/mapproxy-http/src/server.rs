@@ -68,7 +68,7 @@ impl Default for Options {
             event_loops: thread::available_parallelism().map_or(1, usize::from),
             workers: 512,
             queue: 1024,
-            worker_niceness: 10,
+            worker_niceness: 19,
             max_connections: 10_000,
             max_head: 64 << 10,
             max_body: 10 << 20,
@@ -112,7 +112,8 @@ impl<A: Application + 'static> Builder<A> {
         self
     }
 
-    /// How far workers step back behind event loops when processors are scarce (Linux), 0 to 19; 10.
+    /// How far workers step back when processors are scarce (Linux), 0 to 19; 19, so that drawing maps does not slow
+    /// down the answers that are there already. With 0 the system shares processors out evenly.
     #[must_use]
     pub fn worker_niceness(mut self, niceness: i32) -> Self {
         self.options.worker_niceness = niceness;
