@@ -7,7 +7,9 @@
 mod answer;
 mod debug;
 mod error;
+mod georeference;
 mod on_error;
+mod overview;
 mod pyfmt;
 mod raster;
 mod seed_only;
