@@ -452,6 +452,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
         coverage: None,
         rescaling: None,
         cache_rescaled_tiles: false,
+        watermark: None,
     });
     let extent = MapExtent::new(grid.bbox(), grid.srs().clone());
     let tile_sets = vec![TileSet { manager: Arc::new(manager.unwrap()), extent }];
