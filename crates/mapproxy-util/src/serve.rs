@@ -97,7 +97,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .stop_timeout(Duration::from_secs(arguments.stop_timeout.into()))
         .access_log(access_log)
         .stop_on_signals(true)
-        .on_hangup(move || drop(app.reload()));
+        .on_hangup(move || {
+            app.reload();
+        });
     if let Some(threads) = arguments.threads {
         builder = builder.event_loops(threads);
     }

@@ -66,7 +66,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(FAILED, format_args!("ERROR: cannot watch the configuration: {error}")))?;
     let reload = {
         let app = Arc::clone(&app);
-        move || drop(app.reload())
+        move || {
+            app.reload();
+        }
     };
     match arguments.debug {
         true => serve(Server::builder(ShowErrors::new(app)).on_hangup(reload), &address),
