@@ -202,6 +202,7 @@ pub(crate) fn cache_in(base: Arc<tempfile::TempDir>, sources: &[&Arc<FakeSource>
             concurrent_creators: 2,
             request_format: ImageFormat::png(),
         },
+        watermark: None,
         refresh_before: None,
         coverage: None,
         rescaling: None,
