@@ -199,7 +199,7 @@ impl UreqClient {
     fn exchange(&self, request: &UpstreamRequest) -> Result<UpstreamResponse, ClientError> {
         let fail = |kind, reason: String| ClientError::new(kind, RedactedUrl::new(&request.url), reason);
         let uri: Uri = request.url.parse().map_err(|e| fail(ErrorKind::InvalidUrl, format!("{e}")))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+        if !is_askable(&uri) {
             return Err(fail(ErrorKind::InvalidUrl, "http://host/… or https://host/… is needed".to_owned()));
         }
         let origin = origin(&uri);
@@ -364,6 +364,13 @@ impl UreqClient {
 /// Reads what little is left, so that the connection can be used again; a longer rest closes it.
 fn drain(response: Response<Body>) {
     let _ = std::io::copy(&mut response.into_body().into_reader().take(64 * 1024), &mut std::io::sink());
+}
+
+/// The URL says how to reach somebody: a port that is none is not noticed when a URL is taken apart.
+fn is_askable(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority() else { return false };
+    let has_good_port = authority.port_u16().is_some() || authority.as_str().trim_end_matches(':') == authority.host();
+    matches!(uri.scheme_str(), Some("http" | "https")) && !authority.host().is_empty() && has_good_port
 }
 
 fn origin(uri: &Uri) -> String {

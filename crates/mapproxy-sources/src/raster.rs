@@ -134,7 +134,7 @@ impl MapSource for RasterSource {
             true => query.bbox,
             false => query.srs.transform_bbox(&picture.srs, &query.bbox)?,
         };
-        if !wanted.is_valid() || !picture.bbox.intersects(&wanted) {
+        if query.size.pixels() == 0 || !wanted.is_valid() || !picture.bbox.intersects(&wanted) {
             return Ok(None);
         }
         let level = picture.level_for(&wanted, query.size);
@@ -260,7 +260,7 @@ fn stamp(file: &Path) -> std::io::Result<Stamp> {
 
 #[cfg(test)]
 mod tests {
-    use mapproxy_image::{Color, ImageFormat};
+    use mapproxy_image::{Color, GeoReference, ImageFormat};
 
     use super::*;
 
@@ -373,6 +373,43 @@ mod tests {
         let [a, b, c, d] = source.profile().extent.as_ref().unwrap().bbox.to_array();
         let near = |x: f64, y: f64| (x - y).abs() < 1e-9;
         assert!(near(a, 5.0) && near(b, 50.0) && near(c, 15.0) && near(d, 55.0));
+    }
+
+    #[test]
+    fn a_geotiff_says_where_it_lies_and_in_which_srs() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("map.tiff");
+        let utm = Srs::new("EPSG:25832").unwrap();
+        let place = GeoReference { bbox: Bbox::new(5e5, 55e5, 6e5, 56e5), srs: utm.clone() };
+        let tiff = ImageOptions::new(ImageFormat::new("image/tiff"));
+        fs::write(&file, codec::encode(&two_halves(Size::new(100, 100)), &tiff, Some(&place)).unwrap().bytes).unwrap();
+        let source = RasterSource::new(RasterOptions { bbox: None, srs: None, ..options(file) }).unwrap();
+        let extent = source.profile().extent.clone().unwrap();
+        assert_eq!((extent.bbox, extent.srs), (place.bbox, utm.clone()));
+        let query = MapQuery::new(place.bbox, Size::new(50, 50), utm, ImageFormat::png());
+        assert_eq!(pixel(&source, &query, 5, 25), RED.0);
+        assert_eq!(pixel(&source, &query, 45, 25), BLUE.0);
+    }
+
+    #[test]
+    fn senseless_queries_get_no_map_and_no_panic() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("world.png");
+        write(&file, &two_halves(Size::new(7, 3)));
+        let source = RasterSource::new(options(file)).unwrap();
+        for (bbox, width, height) in [
+            ([0.0, 0.0, 1.0, 1.0], 0, 0),
+            ([0.0, 0.0, 0.0, 0.0], 10, 10),
+            ([1.0, 1.0, 0.0, 0.0], 10, 10),
+            ([f64::NAN, 0.0, 1.0, 1.0], 10, 10),
+            ([f64::NEG_INFINITY, 0.0, f64::INFINITY, 1.0], 10, 10),
+        ] {
+            assert!(source.render(&query(bbox, width, height)).unwrap().is_none(), "{bbox:?}");
+        }
+        for bbox in [[-1e9, -1e9, 1e9, 1e9], [179.999_999, 89.999_999, 180.0, 90.0]] {
+            let image = source.render(&query(bbox, 10, 10)).unwrap().unwrap();
+            assert_eq!(image.size().unwrap(), Size::new(10, 10), "{bbox:?}");
+        }
     }
 
     #[test]

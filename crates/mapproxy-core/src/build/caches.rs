@@ -171,7 +171,7 @@ impl Parts<'_> {
         for source in &config.sources {
             match &source.target {
                 SourceTarget::Cache(name) => sources.push(self.cache_as_source(name, image, &source.origin)?),
-                SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref())? {
+                SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref(), Some(config))? {
                     SourceUse::Map(source) => sources.push(source),
                     SourceUse::NoMap => {}
                 },

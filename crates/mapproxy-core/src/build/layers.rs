@@ -57,7 +57,7 @@ impl Parts<'_> {
     fn layer_source(&self, source: &SourceRef) -> Option<Arc<dyn MapSource>> {
         match &source.target {
             SourceTarget::Cache(name) => Some(Arc::clone(&self.cache(name)?.map)),
-            SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref())? {
+            SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref(), None)? {
                 SourceUse::Map(source) => Some(source),
                 SourceUse::NoMap => None,
             },

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use mapproxy_client::{ClientOptions, HttpClient, Limited};
+use mapproxy_client::{ClientOptions, HttpClient, Limited, RequestLimit};
 use mapproxy_config::Origin;
+use mapproxy_config::checked::caches::Cache;
 use mapproxy_config::checked::{self, HttpMethod, HttpOptions, Source, SourceKind, WmsVersion};
 use mapproxy_grid::{Bbox, ResolutionRange, SupportedSrs};
 use mapproxy_map::MapSource;
@@ -24,8 +25,8 @@ pub(super) enum SourceUse {
 }
 
 impl Parts<'_> {
-    /// The source called `name`, with the layers of a tagged reference.
-    pub(super) fn source(&self, name: &str, layers: Option<&[String]>) -> Option<SourceUse> {
+    /// The source called `name`, with the layers of a tagged reference, for a cache or directly for a layer.
+    pub(super) fn source(&self, name: &str, layers: Option<&[String]>, cache: Option<&Cache>) -> Option<SourceUse> {
         let config = self.config.sources.get(name)?;
         let coverage = self.coverage(config.coverage.as_ref()).ok()?;
         let resolutions = resolutions(&config.resolution);
@@ -34,7 +35,13 @@ impl Parts<'_> {
             SourceKind::Wms(wms) => {
                 let client = self.client(&wms.http, wms.concurrent_requests, &config.at)?;
                 let options = self.wms_options(config, wms, layers)?;
-                let options = WmsOptions { coverage, resolutions, ..options };
+                let mut options = WmsOptions { coverage, resolutions, ..options };
+                if let Some(cache) = cache
+                    && !options.params.iter().any(|(name, _)| name.eq_ignore_ascii_case("format"))
+                {
+                    // Only its place counts: requests of caches name the format before the box.
+                    options.params.push(("format".to_owned(), cache.request_format.to_string()));
+                }
                 Arc::new(WmsSource::new(options, client))
             }
             SourceKind::Tile(tile) => {
@@ -112,24 +119,25 @@ impl Parts<'_> {
 
     /// The way to a server that gets at most `limit` requests at once.
     fn client(&self, http: &HttpOptions, limit: Option<u32>, at: &Origin) -> Option<Arc<dyn HttpClient>> {
-        let client: Arc<dyn HttpClient> = match &self.http_client {
-            Some(client) => Arc::clone(client),
-            None => {
+        let limit = limit.map(|requests| RequestLimit { requests, lock_dir: self.config.globals.lock_dir.clone() });
+        match (&self.http_client, limit) {
+            (Some(client), None) => Some(Arc::clone(client)),
+            (Some(client), Some(limit)) => {
+                Some(Arc::new(Limited::new(Arc::clone(client), limit.requests, &limit.lock_dir, http.timeout)))
+            }
+            (None, limit) => {
                 let options = ClientOptions {
                     timeout: http.timeout,
                     headers: http.headers.clone(),
                     insecure: http.insecure,
                     ca_certs: http.ca_certs.clone(),
                     manage_cookies: http.manage_cookies,
+                    limit,
                     ..ClientOptions::default()
                 };
-                self.told(at, self.clients.client(options))?
+                self.told(at, self.clients.client(options))
             }
-        };
-        Some(match limit {
-            Some(requests) => Arc::new(Limited::new(client, requests, &self.config.globals.lock_dir, http.timeout)),
-            None => client,
-        })
+        }
     }
 
     /// The result, or `None` and its error told.
