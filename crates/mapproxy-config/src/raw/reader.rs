@@ -39,6 +39,9 @@ pub(crate) trait Record: Default {
     /// All keys.
     fn keys(out: &mut Vec<&'static str>);
 
+    /// Whether keys nobody knows are errors.
+    fn is_closed() -> bool;
+
     /// Keys that must be there.
     fn required(out: &mut Vec<&'static str>);
 }
@@ -86,11 +89,6 @@ impl<'a, 'f> Reader<'a, 'f> {
     pub(crate) fn error_with_help(&mut self, span: Span, message: String, help: String) {
         let path = self.path();
         self.findings.add(Severity::Error, span, path, message, Some(help));
-    }
-
-    pub(crate) fn warning(&mut self, span: Span, message: String, help: Option<String>) {
-        let path = self.path();
-        self.findings.add(Severity::Warning, span, path, message, help);
     }
 
     pub(crate) fn at_key<R>(&mut self, key: &'a str, read: impl FnOnce(&mut Self) -> R) -> R {
@@ -142,7 +140,10 @@ impl<'a, 'f> Reader<'a, 'f> {
                 let mut keys = Vec::new();
                 T::keys(&mut keys);
                 let help = nearest(&key.text, keys).map(|near| format!("did you mean '{near}'?"));
-                self.warning(key.span, format!("unknown '{}' in {}", key.text, self.path()), help);
+                let message = format!("unknown '{}' in {}", key.text, self.path());
+                let severity = if T::is_closed() { Severity::Error } else { Severity::Warning };
+                let path = self.path();
+                self.findings.add(severity, key.span, path, message, help);
             }
         }
         let mut required = Vec::new();
@@ -250,6 +251,12 @@ impl<T: FromNode> FromNode for Table<T> {
         };
         let mut table = Self::with_capacity_and_hasher(mapping.len(), rustc_hash::FxBuildHasher);
         for (key, item) in mapping.iter() {
+            if !key.is_string && matches!(&*key.text, "true" | "false" | "null") {
+                let message = format!("the name '{}' in {} was not written as a text", key.text, reader.path());
+                let help = "words like on, off, yes, no and null have to be put in quotes".to_owned();
+                let path = reader.path();
+                reader.findings.add(Severity::Warning, key.span, path, message, Some(help));
+            }
             if let Some(value) = reader.at_key(&key.text, |reader| reader.spanned(item)) {
                 table.insert(Arc::clone(&key.text), Entry { key_span: key.span, value });
             }
@@ -277,10 +284,11 @@ macro_rules! require {
 }
 
 /// Declares a structure with fixed keys: `field ("key"): Type [required]`. Every field is optional and has a position.
+/// Unknown keys are warnings, in a `closed` structure errors.
 macro_rules! record {
     (
         $(#[$meta:meta])*
-        pub struct $name:ident $(with $flat:ident : $flat_type:ty)? {
+        pub struct $name:ident $(with $flat:ident : $flat_type:ty)? $(; closed $closed:literal;)? {
             $( $(#[$field_meta:meta])* $field:ident $(($key:literal))? : $type:ty $([$required:ident])? ),* $(,)?
         }
     ) => {
@@ -324,6 +332,10 @@ macro_rules! record {
             fn keys(out: &mut Vec<&'static str>) {
                 out.extend_from_slice(&[$($crate::raw::reader::key!($field $($key)?)),*]);
                 $( <$flat_type as $crate::raw::reader::Record>::keys(out); )?
+            }
+
+            fn is_closed() -> bool {
+                false $(|| $closed)?
             }
 
             fn required(out: &mut Vec<&'static str>) {

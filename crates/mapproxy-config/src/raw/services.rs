@@ -7,8 +7,8 @@ use crate::position::Spanned;
 use crate::yaml::{Node, Value};
 
 record! {
-    /// `services`
-    pub struct Services {
+    /// `services`. A service that does not exist is no trifle: clients would find nothing.
+    pub struct Services; closed true; {
         demo: Demo,
         kml: Kml,
         tms: Tms,
