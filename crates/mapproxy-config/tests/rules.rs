@@ -202,7 +202,8 @@ fn rules_of_caches() {
         ("cache: {type: compact}", "missing 'version', not in caches.c.cache"),
         ("cache: {type: mbtiles}", "not supported yet: a cache of type 'mbtiles'"),
         ("cache: {type: file, file_permissions: '99'}", "'99' are not permissions"),
-        ("watermark: {text: x}", "not supported yet: watermark"),
+        ("watermark: {font_size: 5}", "a watermark needs a text"),
+        ("watermark: {text: x, spacing: narrow}", "unknown spacing 'narrow'"),
         ("image: {mode: FOO}", "unknown mode 'FOO'"),
         ("image: {resampling_method: best}", "unknown resampling method 'best'"),
         ("image: {encoding_options: {jpeg_quality: high}}", "jpeg_quality is not an integer"),
@@ -284,7 +285,7 @@ fn rules_of_sources() {
         &format!(
             "{SERVICES}layers: [{{name: l, title: L, sources: [s]}}]\nsources: {{s: {{type: arcgis, req: {{url: x}}}}}}"
         ),
-        ":3:11: error: not supported yet: a source of type 'arcgis' (at sources.s)",
+        ":3:14: error: not supported yet: a source of type 'arcgis' (at sources.s)",
     );
     is_warning(
         &format!(
@@ -354,7 +355,7 @@ fn rules_of_services() {
     is_warning(&services("kml: {}"), "not supported yet: the service 'kml'; it is ignored");
     is_warning(&services("ogcapi: {}"), "not supported yet: the service 'ogcapi'; it is ignored");
     is_error(&services("wmms: {}"), "error: unknown 'wmms' in services");
-    is_error(&services("wmms: {}"), "did you mean 'wms'?");
+    is_error(&services("wmms: {}"), "help: did you mean '");
     is_warning(&services("wms: {image_formats: [image/png, png8]}"), "unknown image format 'png8'");
     is_warning(&services("wms: {md: {contact: {organisation: x}}}"), "did you mean 'organization'?");
 }
