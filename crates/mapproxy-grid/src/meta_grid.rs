@@ -183,3 +183,53 @@ fn pixels(length: f64, resolution: f64) -> u32 {
     // A float becomes the nearest number that fits.
     ((length / resolution).round_ties_even() as u32).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Srs;
+
+    fn web_mercator(origin: crate::Origin) -> Arc<TileGrid> {
+        let mut builder = TileGrid::builder("mercator", Srs::web_mercator());
+        builder.origin = origin;
+        Arc::new(builder.build().unwrap())
+    }
+
+    #[test]
+    fn a_meta_tile_of_one_tile_still_has_a_buffer() {
+        let meta = MetaGrid::new(web_mercator(crate::Origin::UpperLeft), (1, 1), 80).meta_tile(TileCoord::new(2, 2, 3));
+        assert_eq!(meta.size, Size::new(416, 416));
+        assert_eq!(meta.tiles, [TilePlace { tile: Some(TileCoord::new(2, 2, 3)), x: 80, y: 80 }]);
+    }
+
+    #[test]
+    fn the_main_tile_is_the_north_western_one_whatever_the_origin() {
+        for (origin, main) in
+            [(crate::Origin::UpperLeft, TileCoord::new(4, 4, 3)), (crate::Origin::LowerLeft, TileCoord::new(4, 7, 3))]
+        {
+            let metas = MetaGrid::new(web_mercator(origin), (4, 4), 0);
+            assert_eq!(metas.meta_tile(TileCoord::new(5, 6, 3)).main, main);
+            assert_eq!(metas.main_tile(TileCoord::new(5, 6, 3)), TileCoord::new(4, 4, 3));
+        }
+    }
+
+    #[test]
+    fn a_level_smaller_than_the_meta_size_is_one_meta_tile() {
+        let metas = MetaGrid::new(web_mercator(crate::Origin::LowerLeft), (4, 4), 0);
+        assert_eq!(metas.level_meta_size(0), (1, 1));
+        assert_eq!(metas.level_meta_size(1), (2, 2));
+        assert_eq!(metas.meta_tile(TileCoord::new(1, 1, 1)).size, Size::new(512, 512));
+    }
+
+    #[test]
+    fn tiles_beyond_the_grid_or_its_levels_are_no_panic() {
+        let metas = MetaGrid::new(web_mercator(crate::Origin::LowerLeft), (0, u32::MAX), u32::MAX);
+        for tile in [TileCoord::new(u32::MAX, u32::MAX, 0), TileCoord::new(1, 1, 255)] {
+            let _ = metas.main_tile(tile);
+        }
+        let metas = MetaGrid::new(web_mercator(crate::Origin::LowerLeft), (2, 2), u32::MAX);
+        for tile in [TileCoord::new(u32::MAX, u32::MAX, 3), TileCoord::new(u32::MAX, 0, 255)] {
+            assert!(metas.meta_tile(tile).size.width > 0);
+        }
+    }
+}

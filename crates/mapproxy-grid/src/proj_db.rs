@@ -12,6 +12,8 @@ pub(crate) struct Facts {
     pub(crate) geographic: bool,
     pub(crate) north_first: bool,
     pub(crate) meters_per_unit: f64,
+    /// Geographic, and in degrees (not in gon, as `EPSG:4807`).
+    pub(crate) degrees: bool,
 }
 
 static DATA_DIR: OnceLock<PathBuf> = OnceLock::new();
@@ -83,7 +85,8 @@ fn facts(json: &Value) -> Option<Facts> {
             }
             let meters_per_unit =
                 if geographic { semi_major_axis(json)? * 2.0 * std::f64::consts::PI / 360.0 } else { 1.0 };
-            Some(Facts { geographic, north_first: first_axis == "north", meters_per_unit })
+            let degrees = geographic && system["axis"][0]["unit"] == "degree";
+            Some(Facts { geographic, north_first: first_axis == "north", meters_per_unit, degrees })
         }
         _ => None,
     }

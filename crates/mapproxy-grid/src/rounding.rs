@@ -4,28 +4,31 @@
 ///
 /// At most 12 digits.
 pub(crate) fn round_digits(x: f64, digits: u32) -> f64 {
-    /// From here on, neighbouring numbers lie more than 10^-12 apart: rounding finds the number itself.
-    const EXACT_FROM: f64 = 8192.0;
+    /// Integers up to here are numbers of 64 bits, too.
+    const EXACT: f64 = (1_u64 << 53) as f64;
     debug_assert!(digits <= 12);
-    // NaN and infinities stay, too.
-    if !(x.abs() < EXACT_FROM) {
+    let scale = 10_u64.pow(digits);
+    // Beyond, neighbouring numbers lie further apart than decimals: rounding finds the number itself. NaN stays, too.
+    let is_rounded = x.abs() * (scale as f64) < EXACT;
+    if !is_rounded {
         return x;
     }
     let bits = x.abs().to_bits();
     let (exponent, fraction) = (bits >> 52, bits & ((1 << 52) - 1));
-    // |x| = mantissa / 2^shift
-    let (mantissa, shift) = if exponent == 0 { (fraction, 1074) } else { (fraction | 1 << 52, 1075 - exponent as i32) };
-    let scale = 10_u64.pow(digits);
+    // |x| = mantissa / 2^shift, and as |x| < 2^53, shift is not negative.
+    let (mantissa, shift) = if exponent == 0 { (fraction, 1074) } else { (fraction | 1 << 52, 1075 - exponent) };
     // Below 2^53 · 10^12 < 2^93.
     let scaled = u128::from(mantissa) * u128::from(scale);
-    // |x| < 2^13 has a shift of at least 40; beyond 94, nothing reaches a half.
-    let quotient = if shift > 94 {
+    let quotient = if shift == 0 {
+        scaled
+    } else if shift > 94 {
+        // Nothing reaches a half.
         0
     } else {
         let (floor, rest, half) = (scaled >> shift, scaled & ((1 << shift) - 1), 1_u128 << (shift - 1));
         if rest > half || (rest == half && floor & 1 == 1) { floor + 1 } else { floor }
     };
-    // Both sides are below 2^53 and so exact: the division rounds once, as reading the decimal number would.
+    // Both sides are at most 2^53 and so exact: the division rounds once, as reading the decimal number would.
     (quotient as f64 / scale as f64).copysign(x)
 }
 
@@ -70,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rounding_equals_writing_and_reading_decimals(x in -9000.0_f64..9000.0, e in -30_i32..1, digits in 0_u32..=12) {
+        fn rounding_equals_writing_and_reading_decimals(x in -9000.0_f64..9000.0, e in -30_i32..50, digits in 0_u32..=12) {
             let x = x * 2_f64.powi(e);
             let text = format!("{:.*}", digits as usize, x);
             prop_assert_eq!(round_digits(x, digits).to_bits(), text.parse::<f64>().unwrap().to_bits());

@@ -95,6 +95,30 @@ impl Srs {
         &self.0.code
     }
 
+    /// The SRS of an OGC name as a URL (OGC 09-048r5, 8): `http://www.opengis.net/def/crs/EPSG/0/25832`.
+    pub fn from_ogc_url(url: &str) -> Result<Srs, SrsError> {
+        let unknown = || SrsError::Unknown { code: url.to_owned(), reason: "not an OGC name of a CRS".to_owned() };
+        let name = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let name = name.and_then(|name| name.strip_prefix("www.opengis.net/def/crs/")).ok_or_else(unknown)?;
+        let parts: Vec<&str> = name.split('/').collect();
+        match parts[..] {
+            // PROJ takes the edition for part of the authority.
+            ["IAU", edition, code] => Srs::new(&format!("IAU_{edition}:{code}")),
+            [authority, _, code] => Srs::new(&format!("{authority}:{code}")),
+            _ => Err(unknown()),
+        }
+    }
+
+    /// The OGC name as a URL, as OGC APIs write it.
+    pub fn ogc_url(&self) -> String {
+        let (authority, code) = self.code().split_once(':').unwrap_or(("EPSG", self.code()));
+        match authority.split_once('_') {
+            Some((authority, edition)) => format!("http://www.opengis.net/def/crs/{authority}/{edition}/{code}"),
+            None if authority == "OGC" => format!("http://www.opengis.net/def/crs/OGC/1.3/{code}"),
+            None => format!("http://www.opengis.net/def/crs/{authority}/0/{code}"),
+        }
+    }
+
     /// The number of an `EPSG:` code.
     pub fn epsg(&self) -> Option<u32> {
         self.code().strip_prefix("EPSG:")?.parse().ok()
@@ -125,6 +149,11 @@ impl Srs {
     /// A small number that equal SRS share.
     pub(crate) fn id(&self) -> u32 {
         self.0.id
+    }
+
+    /// Coordinates are degrees, not gon.
+    pub(crate) fn is_in_degrees(&self) -> bool {
+        self.0.facts.degrees
     }
 
     pub(crate) fn coordinates(&self) -> Coordinates {
@@ -190,8 +219,9 @@ impl Registry {
 
     fn with_well_known() -> Registry {
         let registry = Registry(RwLock::default());
-        let degrees = |north_first| Facts { geographic: true, north_first, meters_per_unit: METERS_PER_DEGREE };
-        let metres = Facts { geographic: false, north_first: false, meters_per_unit: 1.0 };
+        let degrees =
+            |north_first| Facts { geographic: true, north_first, meters_per_unit: METERS_PER_DEGREE, degrees: true };
+        let metres = Facts { geographic: false, north_first: false, meters_per_unit: 1.0, degrees: false };
         for (code, canonical, coordinates, facts) in [
             ("EPSG:4326", "EPSG:4326", Coordinates::Wgs84, degrees(true)),
             ("CRS:84", "EPSG:4326", Coordinates::Wgs84, degrees(false)),
@@ -342,6 +372,25 @@ mod tests {
         assert!((moon - 1_737_400.0 * std::f64::consts::TAU / 360.0).abs() < 1e-6, "{moon}");
         assert_eq!(srs("EPSG:25832").meters_per_unit(), 1.0);
         assert_eq!(srs("EPSG:2225").meters_per_unit(), 1.0);
+    }
+
+    #[test]
+    fn ogc_names_are_read_and_written() {
+        for (code, url) in [
+            ("EPSG:4326", "http://www.opengis.net/def/crs/EPSG/0/4326"),
+            ("EPSG:900913", "http://www.opengis.net/def/crs/EPSG/0/900913"),
+            ("CRS:84", "http://www.opengis.net/def/crs/CRS/0/84"),
+            ("OGC:CRS84", "http://www.opengis.net/def/crs/OGC/1.3/CRS84"),
+            ("IAU_2015:30100", "http://www.opengis.net/def/crs/IAU/2015/30100"),
+        ] {
+            assert_eq!(srs(code).ogc_url(), url);
+            assert_eq!(Srs::from_ogc_url(url).unwrap().code(), code);
+        }
+        assert_eq!(Srs::from_ogc_url("https://www.opengis.net/def/crs/EPSG/9.9.1/25832").unwrap(), srs("EPSG:25832"));
+        for url in ["", "EPSG:4326", "http://www.opengis.net/def/crs/EPSG/0", "http://www.opengis.net/def/crs/a/b/c/d"]
+        {
+            assert!(Srs::from_ogc_url(url).is_err(), "{url}");
+        }
     }
 
     #[test]

@@ -297,9 +297,10 @@ impl TileGrid {
         Ok(TileRange { bbox, level, x0, x1, y0, y1, step: (1, 1), size: (*columns, *rows), origin: self.origin })
     }
 
-    /// Each tile of this grid is also a tile of `other` (same SRS, tile size, resolutions, aligned boxes).
+    /// Each tile of this grid is also a tile of `other` (same SRS, tile size, resolutions, aligned boxes), as far as
+    /// `other` reaches.
     pub fn is_subset_of(&self, other: &TileGrid) -> bool {
-        if self.srs != other.srs || self.tile_size != other.tile_size {
+        if self.srs != other.srs || self.tile_size != other.tile_size || !self.bbox.intersects(&other.bbox) {
             return false;
         }
         (0..=self.last_level()).zip(&self.levels).all(|(level, own)| {
@@ -442,5 +443,149 @@ impl TileRange {
                 Some(TileCoord::new(inside(x0 + column * step.0, size.0)?, inside(y, size.1)?, level))
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn grid(origin: Origin, srs: &str, res: Option<Vec<f64>>) -> TileGrid {
+        let mut builder = TileGrid::builder("test", Srs::new(srs).unwrap());
+        builder.origin = origin;
+        builder.bbox = Some(Bbox::new(-170.5, -80.25, 175.125, 83.0));
+        builder.tile_size = Size::new(256, 100);
+        builder.resolutions.list = res;
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn contradictions_are_errors_that_name_the_grid_and_the_option() {
+        type Change = fn(&mut TileGridBuilder);
+        let changes: [(Change, &str); 12] = [
+            (|b| b.srs = Srs::new("EPSG:25832").unwrap(), "need a bbox for grid with SRS EPSG:25832"),
+            (|b| b.bbox = Some(Bbox::new(10.0, 10.0, 0.0, 0.0)), "bbox"),
+            (|b| b.bbox = Some(Bbox::new(0.0, 0.0, f64::NAN, 1.0)), "bbox"),
+            (|b| b.tile_size = Size::new(0, 256), "tile_size"),
+            (|b| b.resolutions.list = Some(vec![10.0, 0.0]), "resolution 0"),
+            (|b| (b.resolutions.list, b.resolutions.max_res) = (Some(vec![10.0]), Some(3.0)), "max_res"),
+            (|b| (b.resolutions.max_res, b.resolutions.num_levels) = (Some(3.0), Some(1)), "num_levels"),
+            (|b| (b.resolutions.max_res, b.resolutions.factor) = (Some(3.0), Some(1.0)), "res_factor 1"),
+            (|b| b.resolutions.factor = Some(-1.0), "res_factor"),
+            (|b| b.resolutions.min_res = Some(-5.0), "min_res"),
+            (|b| b.resolutions.align_with = Some(vec![5.0]), "align_resolutions_with"),
+            (|b| (b.resolutions.factor, b.resolutions.max_res) = (Some(1.0001), Some(1.0)), "levels"),
+        ];
+        for (change, reason) in changes {
+            let mut builder = TileGrid::builder("mine", Srs::web_mercator());
+            change(&mut builder);
+            let error = builder.build().unwrap_err().to_string();
+            assert!(error.starts_with("grid mine: ") && error.contains(reason), "{error} / {reason}");
+        }
+    }
+
+    #[test]
+    fn levels_whose_tiles_cannot_be_counted_are_left_out() {
+        let mut builder = TileGrid::builder("deep", Srs::web_mercator());
+        builder.resolutions.num_levels = Some(40);
+        let grid = builder.build().unwrap();
+        assert_eq!((grid.levels().len(), grid.dropped_levels()), (32, 8));
+        assert_eq!(grid.closest_level(1e-9), 31);
+    }
+
+    #[test]
+    fn a_box_that_would_need_millions_of_tiles_is_an_error_and_its_number_is_known() {
+        let grid = TileGrid::builder("world", Srs::web_mercator()).build().unwrap();
+        let stripe = Bbox::new(-2e7, 0.0, 2e7, 1e7);
+        assert!(matches!(grid.affected_level_tiles(&stripe, 19), Err(GridError::TooManyTiles { .. })));
+        let range = grid.level_range(&stripe, 19).unwrap();
+        assert!(range.columns() > 500_000 && range.rows() > 100_000);
+        assert_eq!(range.tiles().next(), Some(Some(TileCoord::new(490, 392_970, 19))));
+        let far = Bbox::new(-1e300, -1e300, 1e300, 1e300);
+        assert!(matches!(grid.affected_level_tiles(&far, 19), Err(GridError::TooManyTiles { .. })));
+        assert!(matches!(grid.affected_level_tiles(&far, 20), Err(GridError::NoLevel { .. })));
+    }
+
+    #[test]
+    fn boxes_without_area_and_maps_without_pixels_are_invalid() {
+        let grid = TileGrid::builder("world", Srs::web_mercator()).build().unwrap();
+        let affected = |bbox: [f64; 4], size| {
+            let [a, b, c, d] = bbox;
+            grid.affected_tiles(&Bbox::new(a, b, c, d), size, grid.srs())
+        };
+        let size = Size::new(10, 10);
+        for bbox in [[0.0; 4], [0.0, 0.0, 10.0, 0.0], [0.0, 0.0, f64::NAN, 1.0], [0.0, 0.0, f64::INFINITY, 1.0]] {
+            assert!(matches!(affected(bbox, size), Err(GridError::InvalidBbox)), "{bbox:?}");
+        }
+        assert!(matches!(affected([0.0, 0.0, 1.0, 1.0], Size::new(0, 10)), Err(GridError::InvalidBbox)));
+        assert!(affected([3e7, 0.0, 3.1e7, 1e6], size).unwrap().is_none());
+    }
+
+    #[test]
+    fn flipping_counts_rows_from_the_other_side() {
+        let grid = TileGrid::builder("world", Srs::web_mercator()).build().unwrap();
+        assert_eq!(grid.flip(TileCoord::new(3, 1, 3)), TileCoord::new(3, 6, 3));
+        assert_eq!(grid.flip(TileCoord::new(3, 99, 3)), TileCoord::new(3, 99, 3));
+        assert_eq!(grid.flip(TileCoord::new(3, 1, 99)), TileCoord::new(3, 1, 99));
+    }
+
+    proptest! {
+        #[test]
+        fn the_box_of_a_tile_needs_that_tile_only(
+            upper in any::<bool>(), z in 0_u8..12, x in 0.0_f64..1.0, y in 0.0_f64..1.0,
+        ) {
+            let origin = if upper { Origin::UpperLeft } else { Origin::LowerLeft };
+            let grid = grid(origin, "EPSG:4326", None);
+            let level = grid.level(z).unwrap();
+            let tile = TileCoord::new((x * f64::from(level.columns)) as u32, (y * f64::from(level.rows)) as u32, z);
+            prop_assert!(grid.contains_tile(tile));
+            let bbox = grid.tile_bbox(tile);
+            let found = grid.affected_level_tiles(&bbox, z).unwrap();
+            prop_assert_eq!(&found.tiles, &[Some(tile)]);
+            prop_assert_eq!(found.bbox, bbox);
+            if grid.bbox().contains(&bbox) {
+                let map = grid.affected_tiles(&bbox, grid.tile_size(), grid.srs()).unwrap().unwrap();
+                prop_assert_eq!(map.tiles, [Some(tile)]);
+            }
+        }
+
+        #[test]
+        fn the_tiles_of_a_box_cover_it(
+            upper in any::<bool>(), z in 0_u8..6,
+            x in -200.0_f64..200.0, y in -100.0_f64..100.0, w in 0.1_f64..90.0, h in 0.1_f64..90.0,
+        ) {
+            let origin = if upper { Origin::UpperLeft } else { Origin::LowerLeft };
+            let grid = grid(origin, "EPSG:4326", Some(vec![1.3, 0.7, 0.31, 0.2, 0.07, 0.05]));
+            let bbox = Bbox::new(x, y, x + w, y + h);
+            let found = match grid.affected_level_tiles(&bbox, z) {
+                Err(GridError::InvalidBbox) => {
+                    prop_assert!(w.min(h) <= 0.2 * grid.level(z).unwrap().resolution + 1e-9);
+                    return Ok(());
+                }
+                other => other.unwrap(),
+            };
+            let margin = grid.level(z).unwrap().resolution * 0.1001;
+            prop_assert!(found.bbox.min_x <= x + margin && found.bbox.max_x >= x + w - margin);
+            prop_assert!(found.bbox.min_y <= y + margin && found.bbox.max_y >= y + h - margin);
+            prop_assert_eq!(found.tiles.len(), found.columns as usize * found.rows as usize);
+            for tile in found.tiles.iter().flatten() {
+                prop_assert!(grid.contains_tile(*tile));
+            }
+            // Row-wise from the north-west.
+            let inside: Vec<Bbox> = found.tiles.iter().flatten().map(|tile| grid.tile_bbox(*tile)).collect();
+            for pair in inside.windows(2) {
+                let same_row = (pair[0].min_y - pair[1].min_y).abs() < 1e-6;
+                let is_after = if same_row { pair[0].min_x < pair[1].min_x } else { pair[0].min_y > pair[1].min_y };
+                prop_assert!(is_after, "{} after {}", pair[1], pair[0]);
+            }
+        }
+
+        #[test]
+        fn each_resolution_has_a_level(res in prop::num::f64::POSITIVE) {
+            let grid = grid(Origin::LowerLeft, "EPSG:4326", None);
+            prop_assert!(grid.level(grid.closest_level(res)).is_some());
+        }
     }
 }

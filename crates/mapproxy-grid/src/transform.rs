@@ -18,6 +18,9 @@ const RADIUS: f64 = 6_378_137.0;
 /// The web mercator's square reaches so far from the origin, in metres.
 const MERCATOR_EDGE: f64 = 20_037_508.342_789_244;
 
+/// What a point without image becomes.
+const NO_IMAGE: (f64, f64) = (f64::INFINITY, f64::INFINITY);
+
 /// A box or point has no image in the other SRS.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot transform {what} from {from} to {to}")]
@@ -33,13 +36,19 @@ pub struct TransformError {
 impl Srs {
     /// Transforms points in place, x/y order on both sides; a point without image becomes infinite.
     pub fn transform_points(&self, to: &Srs, points: &mut [(f64, f64)]) -> Result<(), TransformError> {
-        match Path::between(self, to)? {
-            Path::Same => {}
-            Path::ToMercator => points.iter_mut().for_each(|point| *point = to_mercator(*point)),
-            Path::FromMercator => points.iter_mut().for_each(|point| *point = from_mercator(*point)),
-            Path::Proj(proj) => {
+        match Route::between(self, to)? {
+            Route::Same => {}
+            Route::ToMercator => points.iter_mut().for_each(|point| *point = to_mercator(*point)),
+            Route::FromMercator => points.iter_mut().for_each(|point| *point = from_mercator(*point)),
+            Route::Proj(proj) => {
+                // PROJ would refuse these, too, but write a line to stderr for each.
+                let is_hopeless = |(x, y): (f64, f64)| {
+                    !x.is_finite()
+                        || !y.is_finite()
+                        || (self.is_in_degrees() && (y.abs() > 90.0 + 1e-10 || x.abs() > 572.0))
+                };
                 for point in points {
-                    *point = proj.convert(*point).unwrap_or((f64::INFINITY, f64::INFINITY));
+                    *point = if is_hopeless(*point) { NO_IMAGE } else { proj.convert(*point).unwrap_or(NO_IMAGE) };
                 }
             }
         }
@@ -53,6 +62,9 @@ impl Srs {
     pub fn transform_bbox(&self, to: &Srs, bbox: &Bbox) -> Result<Bbox, TransformError> {
         if self == to {
             return Ok(*bbox);
+        }
+        if bbox.to_array().iter().any(|edge| !edge.is_finite()) {
+            return Err(self.no_image(to, bbox.to_string()));
         }
         let mut points = outline(bbox);
         self.transform_points(to, &mut points)?;
@@ -77,22 +89,22 @@ impl Srs {
 }
 
 /// How points get from one SRS to the other.
-enum Path {
+enum Route {
     Same,
     ToMercator,
     FromMercator,
     Proj(Rc<Proj>),
 }
 
-impl Path {
-    fn between(from: &Srs, to: &Srs) -> Result<Path, TransformError> {
+impl Route {
+    fn between(from: &Srs, to: &Srs) -> Result<Route, TransformError> {
         use Coordinates::{Other, WebMercator, Wgs84};
         Ok(match (from.coordinates(), to.coordinates()) {
-            _ if from == to => Path::Same,
-            (Wgs84, Wgs84) | (WebMercator, WebMercator) => Path::Same,
-            (Wgs84, WebMercator) => Path::ToMercator,
-            (WebMercator, Wgs84) => Path::FromMercator,
-            (Other, _) | (_, Other) => Path::Proj(transformer(from, to)?),
+            _ if from == to => Route::Same,
+            (Wgs84, Wgs84) | (WebMercator, WebMercator) => Route::Same,
+            (Wgs84, WebMercator) => Route::ToMercator,
+            (WebMercator, Wgs84) => Route::FromMercator,
+            (Other, _) | (_, Other) => Route::Proj(transformer(from, to)?),
         })
     }
 }
@@ -155,8 +167,6 @@ fn snap_to_world_edge(degrees: &Bbox, metres: &mut Bbox) {
     }
 }
 
-const NO_IMAGE: (f64, f64) = (f64::INFINITY, f64::INFINITY);
-
 /// Degrees to metres (EPSG method 1024), within the limits that PROJ sets for degrees.
 fn to_mercator((lon, lat): (f64, f64)) -> (f64, f64) {
     const RADIANS_PER_DEGREE: f64 = PI / 180.0;
@@ -201,4 +211,127 @@ fn asinh(x: f64) -> f64 {
         (a + square / (1.0 + (1.0 + square).sqrt())).ln_1p()
     };
     value.copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn points(from: &str, to: &str, mut points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+        Srs::new(from).unwrap().transform_points(&Srs::new(to).unwrap(), &mut points).unwrap();
+        points
+    }
+
+    #[test]
+    fn degrees_become_metres_as_in_proj() {
+        // Expected values are from pyproj.
+        let degrees = vec![
+            (12.345, 67.89),
+            (200.0, 10.0),
+            (180.000_000_1, 0.0),
+            (540.0, 0.0),
+            (0.0, 90.0),
+            (0.0, 89.9999),
+            (0.0, 0.0),
+            (0.0, 90.000_000_1),
+            (1000.0, 0.0),
+            (f64::NAN, 1.0),
+            (f64::INFINITY, 1.0),
+        ];
+        let metres = points("EPSG:4326", "EPSG:3857", degrees);
+        assert_eq!(
+            metres[..7],
+            [
+                (1374239.1138429623, 10414386.703743009),
+                (-17811118.526923772, 1118889.9748579594),
+                (-20037508.331657294, 0.0),
+                (-20037508.342789244, 0.0),
+                (0.0, 242528680.94374272),
+                (0.0, 88985946.57770471),
+                (0.0, 0.0),
+            ]
+        );
+        assert!(metres[7..].iter().all(|point| *point == NO_IMAGE), "{metres:?}");
+    }
+
+    #[test]
+    fn metres_become_degrees_as_in_proj() {
+        let metres =
+            vec![(1234567.8, 7654321.0), (0.0, 1e9), (1e9, 1.0), (20037509.342789244, 0.0), (f64::INFINITY, 0.0)];
+        assert_eq!(
+            points("EPSG:3857", "CRS:84", metres),
+            [
+                (11.090311240218124, 56.478766832891125),
+                (0.0, 90.0),
+                (-16.84715880478703, 8.983152841195177e-06),
+                (-179.99999101684716, 0.0),
+                NO_IMAGE,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_point_without_image_becomes_infinite_and_the_others_stay_right() {
+        let found = points("EPSG:4326", "EPSG:25832", vec![(9.0, 95.0), (9.0, 50.0), (9.0, f64::NAN)]);
+        assert_eq!(found[0], NO_IMAGE);
+        assert!((found[1].0 - 500_000.0).abs() < 1e-6 && (found[1].1 - 5_538_630.702_868_3).abs() < 1e-3, "{found:?}");
+        assert!(!found[2].0.is_finite());
+    }
+
+    #[test]
+    fn boxes_are_left_alone_between_equal_srs() {
+        let odd = Bbox::new(500.0, f64::NAN, -7.0, f64::INFINITY);
+        let same = Srs::wgs84().transform_bbox(&Srs::new("CRS:84").unwrap(), &odd).unwrap();
+        assert_eq!(format!("{same}"), format!("{odd}"));
+    }
+
+    #[test]
+    fn a_box_without_image_is_an_error_that_names_it() {
+        let error = Srs::wgs84().transform_bbox(&Srs::web_mercator(), &Bbox::new(0.0, 95.0, 1.0, 96.0)).unwrap_err();
+        assert_eq!(error.to_string(), "cannot transform 0,95,1,96 from EPSG:4326 to EPSG:3857");
+    }
+
+    #[test]
+    fn more_pairs_than_are_kept_still_transform() {
+        for zone in (1..=60).chain(1..=60) {
+            let utm = Srs::new(&format!("EPSG:{}", 32600 + zone)).unwrap();
+            let centre = f64::from(zone) * 6.0 - 183.0;
+            let mut points = [(centre, 10.0)];
+            Srs::wgs84().transform_points(&utm, &mut points).unwrap();
+            assert!((points[0].0 - 500_000.0).abs() < 1e-6);
+            utm.transform_points(&Srs::wgs84(), &mut points).unwrap();
+            assert!((points[0].0 - centre).abs() < 1e-9 && (points[0].1 - 10.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn threads_transform_at_the_same_time() {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let found = points("EPSG:31467", "EPSG:25832", vec![(3_500_000.0, 5_540_000.0)]);
+                        assert!((found[0].0 - 499_930.0).abs() < 50.0, "{found:?}");
+                    }
+                });
+            }
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn the_web_mercator_goes_there_and_back(lon in -180.0_f64..180.0, lat in -89.9_f64..89.9) {
+            let (x, y) = from_mercator(to_mercator((lon, lat)));
+            prop_assert!((x - lon).abs() < 1e-11 && (y - lat).abs() < 1e-11);
+        }
+
+        #[test]
+        fn any_numbers_are_transformed_without_panic(a in any::<f64>(), b in any::<f64>()) {
+            points("EPSG:4326", "EPSG:3857", vec![(a, b)]);
+            points("EPSG:3857", "EPSG:4326", vec![(a, b)]);
+            points("EPSG:25832", "EPSG:4326", vec![(a, b)]);
+        }
+    }
 }

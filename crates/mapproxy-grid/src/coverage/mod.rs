@@ -1,6 +1,20 @@
 //! Coverages: the area that a source, a cache or a caller may be asked for.
+//!
+//! A box stays a box: it is tested without touching its edges, and stays a box in every SRS. Anything else is polygons,
+//! valid and merged, with an index for the one question that is asked for each tile: does this box touch them?
+//! A question in another SRS is answered in the coverage's own: the box is transformed, not the polygons.
+
+mod algebra;
+mod area;
+mod index;
+mod parse;
+
+use std::sync::Arc;
+
+use geo::MultiPolygon;
 
 use crate::{Bbox, MapExtent, Srs, TransformError};
+use area::Area;
 
 /// A coverage that cannot be read or computed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -17,12 +31,19 @@ pub enum CoverageError {
     Transform(#[from] TransformError),
 }
 
-/// An area in one SRS: a box or polygons.
+/// An area in one SRS: a box or polygons. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     srs: Srs,
-    bbox: Bbox,
+    shape: Shape,
     clip: bool,
+    skipped: Arc<[String]>,
+}
+
+#[derive(Clone, Debug)]
+enum Shape {
+    Box(Bbox),
+    Polygons(Arc<Area>),
 }
 
 /// Polygons as rings of points (the first ring of a polygon is its outline), closed, in some SRS or in pixels.
@@ -31,32 +52,39 @@ pub type Polygons = Vec<Vec<Vec<(f64, f64)>>>;
 impl Coverage {
     /// A box.
     pub fn from_bbox(bbox: Bbox, srs: Srs) -> Coverage {
-        Coverage { srs, bbox, clip: false }
+        Coverage { srs, shape: Shape::Box(bbox), clip: false, skipped: Arc::default() }
+    }
+    /// Polygons; the last point of a ring may be left out where it is the first one.
+    ///
+    /// Overlapping polygons are merged, and rings that cross themselves are mended.
+    pub fn from_polygons(polygons: &Polygons, srs: Srs) -> Result<Coverage, CoverageError> {
+        Self::from_read(parse::Read::from_rings(polygons), srs)
     }
     /// WKT POLYGON or MULTIPOLYGON texts, one a line; other geometries and blank lines are skipped.
     pub fn from_wkt(text: &str, srs: Srs) -> Result<Coverage, CoverageError> {
-        let _ = (text, srs);
-        todo!()
+        Self::from_read(parse::wkt(text)?, srs)
     }
     /// A GeoJSON FeatureCollection, Feature or geometry.
     pub fn from_geojson(text: &str, srs: Srs) -> Result<Coverage, CoverageError> {
-        let _ = (text, srs);
-        todo!()
+        Self::from_read(parse::geojson(text)?, srs)
     }
     /// All areas together, in the first one's SRS.
     pub fn union(parts: &[Coverage]) -> Result<Coverage, CoverageError> {
-        let _ = parts;
-        todo!()
+        let (srs, shapes) = Self::in_common_srs(parts)?;
+        let all = MultiPolygon(shapes.into_iter().flatten().collect());
+        Self::from_multi_polygon(algebra::merged(&all), srs)
     }
     /// The area common to all, in the first one's SRS.
     pub fn intersection(parts: &[Coverage]) -> Result<Coverage, CoverageError> {
-        let _ = parts;
-        todo!()
+        let (srs, shapes) = Self::in_common_srs(parts)?;
+        let common = shapes.into_iter().reduce(|common, part| algebra::intersection(&common, &part));
+        Self::from_multi_polygon(common.ok_or(CoverageError::Empty)?, srs)
     }
     /// The first area without the others, in its SRS.
     pub fn difference(parts: &[Coverage]) -> Result<Coverage, CoverageError> {
-        let _ = parts;
-        todo!()
+        let (srs, shapes) = Self::in_common_srs(parts)?;
+        let rest = shapes.into_iter().reduce(|rest, part| algebra::difference(&rest, &part));
+        Self::from_multi_polygon(rest.ok_or(CoverageError::Empty)?, srs)
     }
     /// Whether pictures are cut at the coverage's edge.
     pub fn with_clip(self, clip: bool) -> Coverage {
@@ -70,30 +98,300 @@ impl Coverage {
     pub fn srs(&self) -> &Srs {
         &self.srs
     }
+    /// What the text held besides polygons (`POINT`, `LINESTRING`, …), once a kind: it was left out.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
     /// The box around.
     pub fn extent(&self) -> MapExtent {
-        MapExtent::new(self.bbox, self.srs.clone())
+        let bbox = match &self.shape {
+            Shape::Box(bbox) => *bbox,
+            Shape::Polygons(area) => area.bbox(),
+        };
+        MapExtent::new(bbox, self.srs.clone())
     }
     /// The coverage shares something with `bbox`: an area for box coverages, a touch counts for polygons.
     pub fn intersects(&self, bbox: &Bbox, srs: &Srs) -> Result<bool, TransformError> {
-        let _ = (bbox, srs);
-        todo!()
+        let bbox = srs.transform_bbox(&self.srs, bbox)?;
+        Ok(match &self.shape {
+            Shape::Box(own) => own.intersects(&bbox),
+            Shape::Polygons(area) => area.touches(&bbox),
+        })
     }
     /// `bbox` lies inside the coverage.
     pub fn contains(&self, bbox: &Bbox, srs: &Srs) -> Result<bool, TransformError> {
-        let _ = (bbox, srs);
-        todo!()
+        let bbox = srs.transform_bbox(&self.srs, bbox)?;
+        Ok(match &self.shape {
+            Shape::Box(own) => own.contains(&bbox),
+            Shape::Polygons(area) => area.contains(&bbox),
+        })
     }
     /// The part of the coverage inside `bbox`, as polygons in `srs`; empty where nothing is.
+    ///
+    /// The polygons are cut a little outside of `bbox`, so that the cuts are not mistaken for edges of the coverage.
     pub fn polygons_in(&self, bbox: &Bbox, srs: &Srs) -> Result<Polygons, TransformError> {
-        let _ = (bbox, srs);
-        todo!()
+        let (x, y) = (bbox.width() / 8.0, bbox.height() / 8.0);
+        let around = Bbox::new(bbox.min_x - x, bbox.min_y - y, bbox.max_x + x, bbox.max_y + y);
+        Ok(match &self.shape {
+            Shape::Box(own) => {
+                let own = self.srs.transform_bbox(srs, own)?;
+                let visible = own.intersects(bbox).then(|| own.intersection(&around)).flatten();
+                visible.map(|part| algebra::ring_of(&part)).into_iter().collect()
+            }
+            Shape::Polygons(area) if *srs == self.srs => {
+                if area.touches(bbox) {
+                    area.own().cut(&around)
+                } else {
+                    Polygons::new()
+                }
+            }
+            Shape::Polygons(area) => {
+                let transformed = area.transformed(&self.srs, srs)?;
+                if transformed.bbox_touches(bbox) { transformed.cut(&around) } else { Polygons::new() }
+            }
+        })
+    }
+
+    fn from_read(read: parse::Read, srs: Srs) -> Result<Coverage, CoverageError> {
+        let mut coords = read.polygons.iter().flat_map(algebra::rings).flat_map(|ring| &ring.0);
+        if let Some(wrong) = coords.find(|c| !c.x.is_finite() || !c.y.is_finite()) {
+            return Err(CoverageError::Parse(format!("the coordinate {} {} is no number", wrong.x, wrong.y)));
+        }
+        let polygons = algebra::merged(&algebra::simplified(&read.polygons));
+        let coverage = Self::from_multi_polygon(polygons, srs)?;
+        Ok(Coverage { skipped: read.skipped.into(), ..coverage })
+    }
+
+    fn from_multi_polygon(polygons: MultiPolygon, srs: Srs) -> Result<Coverage, CoverageError> {
+        let area = Area::new(polygons).ok_or(CoverageError::Empty)?;
+        Ok(Coverage { srs, shape: Shape::Polygons(Arc::new(area)), clip: false, skipped: Arc::default() })
+    }
+
+    fn in_common_srs(parts: &[Coverage]) -> Result<(Srs, Vec<MultiPolygon>), CoverageError> {
+        let srs = &parts.first().ok_or(CoverageError::Empty)?.srs;
+        let shapes = parts.iter().map(|part| part.multi_polygon_in(srs)).collect::<Result<Vec<_>, _>>()?;
+        Ok((srs.clone(), shapes))
+    }
+
+    fn multi_polygon_in(&self, srs: &Srs) -> Result<MultiPolygon, TransformError> {
+        match &self.shape {
+            Shape::Box(bbox) => Ok(MultiPolygon(vec![algebra::polygon_of(&self.srs.transform_bbox(srs, bbox)?)])),
+            Shape::Polygons(area) if *srs == self.srs => Ok(area.polygons().clone()),
+            Shape::Polygons(area) => algebra::transformed(area.polygons(), &self.srs, srs),
+        }
     }
 }
 
+/// The same area, said in the same SRS and cut or not alike.
 impl PartialEq for Coverage {
     fn eq(&self, other: &Self) -> bool {
-        let _ = other;
-        todo!()
+        let same_shape = match (&self.shape, &other.shape) {
+            (Shape::Box(a), Shape::Box(b)) => a == b,
+            (Shape::Polygons(a), Shape::Polygons(b)) => Arc::ptr_eq(a, b) || a.polygons() == b.polygons(),
+            _ => false,
+        };
+        same_shape && self.srs == other.srs && self.clip == other.clip
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wkt(text: &str) -> Coverage {
+        Coverage::from_wkt(text, Srs::wgs84()).unwrap()
+    }
+
+    fn bbox(min_x: f64, min_y: f64, max_x: f64, max_y: f64) -> Bbox {
+        Bbox::new(min_x, min_y, max_x, max_y)
+    }
+
+    fn in_degrees(b: Bbox) -> Coverage {
+        Coverage::from_bbox(b, Srs::wgs84())
+    }
+
+    const SQUARE: &str = "POLYGON((5 45,15 45,15 55,5 55,5 45))";
+
+    #[test]
+    fn touching_counts_for_polygons_but_not_for_boxes() {
+        let (polygon, square) = (wkt(SQUARE), in_degrees(bbox(5.0, 45.0, 15.0, 55.0)));
+        // Box, whether it meets the box coverage, whether it meets the polygon, whether it is inside of either:
+        // as MapProxy answers.
+        for (b, box_meets, polygon_meets, box_has, polygon_has) in [
+            (bbox(15.0, 45.0, 20.0, 50.0), false, true, false, false),
+            (bbox(15.0, 55.0, 20.0, 60.0), false, true, false, false),
+            (bbox(15.0000001, 55.0, 20.0, 60.0), false, false, false, false),
+            (bbox(6.0, 46.0, 7.0, 47.0), true, true, true, true),
+            (bbox(5.0, 45.0, 15.0, 55.0), true, true, true, true),
+            (bbox(4.0, 44.0, 16.0, 56.0), true, true, false, false),
+            (bbox(5.0, 45.0, 15.0, 55.000_000_000_000_1), true, true, true, false),
+            (bbox(5.0, 45.0, 15.0, 55.000_000_000_01), true, true, false, false),
+        ] {
+            let srs = Srs::wgs84();
+            assert_eq!(square.intersects(&b, &srs).unwrap(), box_meets, "{b}");
+            assert_eq!(polygon.intersects(&b, &srs).unwrap(), polygon_meets, "{b}");
+            assert_eq!(square.contains(&b, &srs).unwrap(), box_has, "{b}");
+            assert_eq!(polygon.contains(&b, &srs).unwrap(), polygon_has, "{b}");
+        }
+    }
+
+    #[test]
+    fn the_asked_box_is_transformed_and_not_the_coverage() {
+        let mercator = Srs::web_mercator();
+        let polygon = wkt(SQUARE);
+        assert!(polygon.contains(&bbox(667_916.0, 5_780_349.0, 779_236.0, 5_942_074.0), &mercator).unwrap());
+        assert!(!polygon.intersects(&bbox(1_670_000.0, 5_780_349.0, 1_700_000.0, 5_942_074.0), &mercator).unwrap());
+        assert!(polygon.intersects(&bbox(0.0, f64::NAN, 1.0, 1.0), &mercator).is_err());
+    }
+
+    #[test]
+    fn extents_are_exact() {
+        let text =
+            "POLYGON((5.1 45.3,15.7 45.3,12.9 55.6,5.1 45.3))\nPOLYGON((5.2 45.4,19.3 45.35,12.9 50.6,5.2 45.4))";
+        assert_eq!(wkt(text).extent().bbox, bbox(5.1, 45.3, 19.3, 55.6));
+        let parts = [in_degrees(bbox(0.1, 0.2, 0.3, 0.7)), in_degrees(bbox(0.2, 0.3, 100.7, 80.1))];
+        assert_eq!(Coverage::union(&parts).unwrap().extent().bbox, bbox(0.1, 0.2, 100.7, 80.1));
+        assert_eq!(Coverage::intersection(&parts).unwrap().extent().bbox, bbox(0.2, 0.3, 0.3, 0.7));
+    }
+
+    #[test]
+    fn texts_are_read_line_by_line_and_other_geometries_are_named() {
+        let text = "\u{feff}POLYGON((0 0,10 0,10 10,0 10,0 0))\r\n\nPOINT(1 1)\npoint(2 2)\nLINESTRING(0 0,1 1)\n\
+                    multipolygon(((20 0,30 0,30 10,20 0)),((40 0,50 0,50 10,40 0)))\nPOLYGON EMPTY\n";
+        let coverage = wkt(text);
+        assert_eq!(coverage.extent().bbox, bbox(0.0, 0.0, 50.0, 10.0));
+        assert_eq!(coverage.skipped(), ["POINT", "LINESTRING"]);
+    }
+
+    #[test]
+    fn texts_without_polygons_are_empty_and_nonsense_names_its_line() {
+        let read = |text: &str| Coverage::from_wkt(text, Srs::wgs84()).unwrap_err();
+        for text in
+            ["", "\n\n", "POINT(1 1)", "POLYGON EMPTY", "POLYGON((0 0,0 0,0 0,0 0))", "POLYGON((0 0,1 1,2 2,0 0))"]
+        {
+            assert!(matches!(read(text), CoverageError::Empty), "{text}");
+        }
+        for text in ["\ngarbage", "\nSRID=4326;POLYGON((0 0,1 0,1 1,0 0))", "\nPOLYGON((0 0,1 0"] {
+            let error = read(text).to_string();
+            assert!(error.starts_with("not a polygon: WKT in line 2: "), "{text}: {error}");
+        }
+        for text in ["POLYGON((0 0,nan 0,1 1,0 0))", "POLYGON((0 0,1e999 0,1 1,0 0))"] {
+            assert!(matches!(read(text), CoverageError::Parse(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn geojson_is_read_from_collections_features_and_geometries() {
+        let polygon = r#"{"type":"Polygon","coordinates":[[[0.1,0],[1,0,7],[1,1],[0.1,0]]]}"#;
+        let feature = |geometry: &str| format!(r#"{{"type":"Feature","properties":{{}},"geometry":{geometry}}}"#);
+        let collection =
+            |features: &[String]| format!(r#"{{"type":"FeatureCollection","features":[{}]}}"#, features.join(","));
+        let point = r#"{"type":"Point","coordinates":[0,0]}"#;
+        let read = |text: &str| Coverage::from_geojson(text, Srs::wgs84());
+        let without_properties = format!(r#"{{"type":"Feature","geometry":{polygon},"crs":{{"type":"name"}}}}"#);
+        let unclosed = r#"{"type":"Polygon","coordinates":[[[0.1,0],[1,0],[1,1]]]}"#.to_owned();
+        for text in [
+            polygon.to_owned(),
+            feature(polygon),
+            without_properties,
+            unclosed,
+            collection(&[feature(polygon), feature("null")]),
+            r#"{"type":"MultiPolygon","coordinates":[[[[0.1,0],[1,0],[1,1],[0.1,0]]]]}"#.to_owned(),
+        ] {
+            assert_eq!(read(&text).unwrap().extent().bbox, bbox(0.1, 0.0, 1.0, 1.0), "{text}");
+        }
+        assert_eq!(read(&collection(&[feature(point), feature(polygon)])).unwrap().skipped(), ["POINT"]);
+        for text in [collection(&[]), point.to_owned(), r#"{"type":"Polygon","coordinates":[]}"#.to_owned()] {
+            assert!(matches!(read(&text), Err(CoverageError::Empty)), "{text}");
+        }
+        for text in ["", "{", "[1]", r#"{"type":"x"}"#, r#"{"type":"Polygon","coordinates":[[[1],[2],[3],[1]]]}"#] {
+            assert!(matches!(read(text), Err(CoverageError::Parse(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_polygons_are_mended() {
+        let bow_tie = wkt("POLYGON((0 0,10 10,10 0,0 10,0 0))");
+        let srs = Srs::wgs84();
+        assert!(bow_tie.contains(&bbox(8.0, 4.0, 9.0, 6.0), &srs).unwrap());
+        assert!(bow_tie.contains(&bbox(1.0, 4.0, 2.0, 6.0), &srs).unwrap());
+        assert!(!bow_tie.intersects(&bbox(4.0, 8.0, 6.0, 9.0), &srs).unwrap());
+        let overlapping = wkt(
+            "POLYGON((0 0,10 0,10 10,0 10,0 0))\nPOLYGON((5 5,5 15,15 15,15 5,5 5))\nPOLYGON((10 0,20 0,20 10,10 10,10 0))",
+        );
+        for b in
+            [bbox(6.0, 6.0, 9.0, 9.0), bbox(4.0, 4.0, 6.0, 6.0), bbox(9.0, 1.0, 11.0, 2.0), bbox(1.0, 1.0, 19.0, 4.0)]
+        {
+            assert!(overlapping.contains(&b, &srs).unwrap(), "{b}");
+        }
+    }
+
+    #[test]
+    fn holes_are_outside() {
+        let srs = Srs::wgs84();
+        let ring = wkt("POLYGON((0 0,0 10,10 10,10 0,0 0),(3 3,3 7,7 7,7 3,3 3))");
+        assert!(!ring.intersects(&bbox(4.0, 4.0, 6.0, 6.0), &srs).unwrap());
+        assert!(ring.intersects(&bbox(4.0, 4.0, 7.0, 6.0), &srs).unwrap());
+        assert!(ring.intersects(&bbox(2.0, 2.0, 8.0, 8.0), &srs).unwrap());
+        assert!(!ring.contains(&bbox(2.0, 2.0, 8.0, 8.0), &srs).unwrap());
+        assert!(ring.contains(&bbox(0.0, 0.0, 3.0, 10.0), &srs).unwrap());
+    }
+
+    #[test]
+    fn differences_and_intersections_are_in_the_first_srs() {
+        let a = in_degrees(bbox(5.0, 45.0, 15.0, 55.0));
+        let rest = Coverage::difference(&[
+            a.clone(),
+            in_degrees(bbox(10.0, 45.0, 30.0, 55.0)),
+            in_degrees(bbox(0.0, 0.0, 6.0, 60.0)),
+        ]);
+        assert_eq!(rest.unwrap().extent(), MapExtent::new(bbox(6.0, 45.0, 10.0, 55.0), Srs::wgs84()));
+        let mercator = Coverage::from_bbox(bbox(1e6, 6e6, 2e6, 8e6), Srs::web_mercator());
+        let union = Coverage::union(&[a.clone(), mercator.clone()]).unwrap().extent();
+        assert_eq!(union.srs, Srs::wgs84());
+        assert_eq!(union.bbox, bbox(5.0, 45.0, 17.966_305_682_390_427, 58.155_242_094_659_734));
+        for empty in [
+            Coverage::difference(&[a.clone(), a.clone()]),
+            Coverage::intersection(&[a.clone(), in_degrees(bbox(20.0, 45.0, 30.0, 55.0))]),
+            Coverage::intersection(&[a, in_degrees(bbox(15.0, 45.0, 30.0, 55.0))]),
+            Coverage::union(&[]),
+        ] {
+            assert!(matches!(empty, Err(CoverageError::Empty)), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn equal_means_the_same_area_in_the_same_srs_cut_alike() {
+        assert_eq!(wkt(SQUARE), wkt(SQUARE));
+        assert_eq!(wkt(SQUARE), Coverage::from_wkt(SQUARE, Srs::new("CRS:84").unwrap()).unwrap());
+        assert_ne!(wkt(SQUARE), wkt("POLYGON((5 45,15 45,15 55,5 55.5,5 45))"));
+        assert_ne!(wkt(SQUARE), in_degrees(bbox(5.0, 45.0, 15.0, 55.0)));
+        assert_ne!(wkt(SQUARE), wkt(SQUARE).with_clip(true));
+        assert_ne!(
+            in_degrees(bbox(0.0, 0.0, 1.0, 1.0)),
+            Coverage::from_bbox(bbox(0.0, 0.0, 1.0, 1.0), Srs::web_mercator())
+        );
+    }
+
+    #[test]
+    fn polygons_to_be_drawn_are_cut_near_the_picture() {
+        let srs = Srs::wgs84();
+        let polygon = wkt("POLYGON((0 0,100 0,50 80,0 0))");
+        assert!(polygon.polygons_in(&bbox(0.0, 60.0, 10.0, 70.0), &srs).unwrap().is_empty());
+        let whole = polygon.polygons_in(&bbox(-10.0, -10.0, 110.0, 110.0), &srs).unwrap();
+        assert_eq!(whole.len(), 1);
+        assert_eq!(whole[0][0].len(), 4);
+        // In the middle: only the cut is left, an eighth beyond the picture.
+        let part = polygon.polygons_in(&bbox(40.0, 10.0, 48.0, 18.0), &srs).unwrap();
+        let ring = &part[0][0];
+        assert_eq!(ring.first(), ring.last());
+        assert!(ring.iter().all(|(x, y)| (39.0..=49.0).contains(x) && (9.0..=19.0).contains(y)), "{ring:?}");
+        let metres = polygon.polygons_in(&bbox(0.0, 0.0, 1e6, 1e6), &Srs::web_mercator()).unwrap();
+        assert!(metres[0][0].iter().any(|(x, y)| *x > 1e6 && *y > 0.5e6), "{metres:?}");
+        let square = in_degrees(bbox(5.0, 45.0, 15.0, 55.0));
+        let metres = square.polygons_in(&bbox(0.0, 0.0, 1e7, 1e7), &Srs::web_mercator()).unwrap();
+        assert_eq!(metres[0][0].len(), 5);
+        assert!((metres[0][0][0].0 - 556_597.453_966).abs() < 1e-3);
+        assert!(square.polygons_in(&bbox(20.0, 45.0, 30.0, 55.0), &srs).unwrap().is_empty());
     }
 }

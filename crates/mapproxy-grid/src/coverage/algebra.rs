@@ -1,0 +1,158 @@
+//! Operations on polygons. Results are valid: rings do not cross, polygons do not overlap.
+
+use geo::bool_ops::{BooleanOps, FillRule, OpType};
+use geo::{BoundingRect, Coord, LineString, MultiPolygon, Orient, Polygon, Rect, Simplify, orient::Direction};
+
+use crate::{Bbox, Srs, TransformError};
+
+/// The library computes on a grid of 2^30 steps or so; what lies nearer to a given coordinate than this part of the
+/// extent, is that coordinate.
+const SNAP: f64 = 1.0 / (1 << 26) as f64;
+
+/// Overlapping and adjacent polygons become one, crossing rings are split. Nothing but usable polygons is left.
+pub(super) fn merged(polygons: &MultiPolygon) -> MultiPolygon {
+    let usable = polygons.iter().filter(|polygon| polygon.exterior().0.len() >= 4);
+    let oriented = MultiPolygon(usable.map(|polygon| polygon.orient(Direction::Default)).collect());
+    if let [only] = oriented.0.as_slice()
+        && is_rectangle(only)
+    {
+        return oriented;
+    }
+    let union = oriented.union_with_fill_rule(&MultiPolygon::new(Vec::new()), FillRule::NonZero);
+    snapped(union, &[&oriented])
+}
+
+pub(super) fn intersection(a: &MultiPolygon, b: &MultiPolygon) -> MultiPolygon {
+    snapped(a.boolean_op(b, OpType::Intersection), &[a, b])
+}
+
+pub(super) fn difference(a: &MultiPolygon, b: &MultiPolygon) -> MultiPolygon {
+    snapped(a.boolean_op(b, OpType::Difference), &[a, b])
+}
+
+/// Without points that do not show: within a millionth of each polygon's extent.
+pub(super) fn simplified(polygons: &MultiPolygon) -> MultiPolygon {
+    MultiPolygon(
+        polygons
+            .iter()
+            .map(|polygon| match polygon.bounding_rect() {
+                Some(rect) if polygon.exterior().0.len() > 8 => polygon.simplify(rect.width().min(rect.height()) / 1e6),
+                _ => polygon.clone(),
+            })
+            .collect(),
+    )
+}
+
+/// Point by point; points without image are left out.
+pub(super) fn transformed(polygons: &MultiPolygon, from: &Srs, to: &Srs) -> Result<MultiPolygon, TransformError> {
+    let ring = |ring: &LineString| {
+        let mut points: Vec<(f64, f64)> = ring.0.iter().map(|c| (c.x, c.y)).collect();
+        from.transform_points(to, &mut points)?;
+        points.retain(|(x, y)| x.is_finite() && y.is_finite());
+        Ok(LineString::from(points))
+    };
+    let transformed = polygons
+        .iter()
+        .map(|polygon| {
+            let holes = polygon.interiors().iter().map(ring).collect::<Result<Vec<_>, TransformError>>()?;
+            let holes = holes.into_iter().filter(|hole| hole.0.len() >= 3).collect();
+            Ok(Polygon::new(ring(polygon.exterior())?, holes))
+        })
+        .collect::<Result<Vec<_>, TransformError>>()?;
+    Ok(MultiPolygon(transformed.into_iter().filter(|polygon| polygon.exterior().0.len() >= 4).collect()))
+}
+
+/// The box as a polygon.
+pub(super) fn polygon_of(bbox: &Bbox) -> Polygon {
+    Rect::new(Coord { x: bbox.min_x, y: bbox.min_y }, Coord { x: bbox.max_x, y: bbox.max_y }).to_polygon()
+}
+
+/// The box as the rings of a polygon.
+pub(super) fn ring_of(bbox: &Bbox) -> Vec<Vec<(f64, f64)>> {
+    let &Bbox { min_x, min_y, max_x, max_y } = bbox;
+    vec![vec![(min_x, min_y), (max_x, min_y), (max_x, max_y), (min_x, max_y), (min_x, min_y)]]
+}
+
+/// The part of a ring inside the box (Sutherland and Hodgman): edge by edge. Cuts follow the edges of the box, and parts
+/// that fall apart stay connected along them, which encloses no area.
+pub(super) fn clip_ring(ring: &[(f64, f64)], bbox: &Bbox) -> Vec<(f64, f64)> {
+    type Inside = fn((f64, f64), f64) -> bool;
+    type Cut = fn((f64, f64), (f64, f64), f64) -> (f64, f64);
+    let at_x: Cut = |a, b, x| (x, a.1 + (b.1 - a.1) * ((x - a.0) / (b.0 - a.0)));
+    let at_y: Cut = |a, b, y| (a.0 + (b.0 - a.0) * ((y - a.1) / (b.1 - a.1)), y);
+    let edges: [(f64, Inside, Cut); 4] = [
+        (bbox.min_x, |p, x| p.0 >= x, at_x),
+        (bbox.max_x, |p, x| p.0 <= x, at_x),
+        (bbox.min_y, |p, y| p.1 >= y, at_y),
+        (bbox.max_y, |p, y| p.1 <= y, at_y),
+    ];
+    let mut points = ring.to_vec();
+    points.pop_if(|last| ring.len() > 1 && *last == ring[0]);
+    for (edge, inside, cut) in edges {
+        let Some(&last) = points.last() else { break };
+        let mut before = last;
+        let mut kept = Vec::with_capacity(points.len() + 4);
+        for point in points {
+            if inside(before, edge) != inside(point, edge) {
+                kept.push(cut(before, point, edge));
+            }
+            if inside(point, edge) {
+                kept.push(point);
+            }
+            before = point;
+        }
+        points = kept;
+    }
+    if points.len() < 3 {
+        return Vec::new();
+    }
+    points.push(points[0]);
+    points
+}
+
+fn is_rectangle(polygon: &Polygon) -> bool {
+    let ring = &polygon.exterior().0;
+    polygon.interiors().is_empty()
+        && ring.len() == 5
+        && polygon.bounding_rect().is_some_and(|rect| {
+            rect.width() > 0.0
+                && rect.height() > 0.0
+                && ring.windows(2).all(|edge| (edge[0].x == edge[1].x) != (edge[0].y == edge[1].y))
+        })
+}
+
+/// Gives coordinates their exact value back, where one is near, and drops what has become nothing by that.
+fn snapped(mut result: MultiPolygon, inputs: &[&MultiPolygon]) -> MultiPolygon {
+    let coords = || inputs.iter().flat_map(|input| input.iter()).flat_map(rings).flat_map(|ring| &ring.0);
+    let mut xs: Vec<f64> = coords().map(|c| c.x).collect();
+    let mut ys: Vec<f64> = coords().map(|c| c.y).collect();
+    xs.sort_by(f64::total_cmp);
+    ys.sort_by(f64::total_cmp);
+    let extent = |sorted: &[f64]| sorted.last().zip(sorted.first()).map_or(0.0, |(last, first)| last - first);
+    let tolerance = extent(&xs).max(extent(&ys)) * SNAP;
+    let snap = |line: &mut LineString| {
+        for coord in &mut line.0 {
+            coord.x = nearest(&xs, coord.x, tolerance);
+            coord.y = nearest(&ys, coord.y, tolerance);
+        }
+        line.0.dedup();
+    };
+    for polygon in &mut result.0 {
+        polygon.exterior_mut(snap);
+        polygon.interiors_mut(|holes| holes.iter_mut().for_each(snap));
+    }
+    result.0.retain(|polygon| polygon.exterior().0.len() >= 4);
+    result
+}
+
+fn nearest(sorted: &[f64], value: f64, tolerance: f64) -> f64 {
+    let after = sorted.partition_point(|v| *v < value);
+    let candidates = [after.checked_sub(1).and_then(|i| sorted.get(i)), sorted.get(after)];
+    let best = candidates.into_iter().flatten().min_by(|a, b| (*a - value).abs().total_cmp(&(*b - value).abs()));
+    best.copied().filter(|v| (v - value).abs() <= tolerance).unwrap_or(value)
+}
+
+/// All rings of a polygon.
+pub(super) fn rings(polygon: &Polygon) -> impl Iterator<Item = &LineString> {
+    std::iter::once(polygon.exterior()).chain(polygon.interiors())
+}

@@ -1,0 +1,127 @@
+//! Polygons with what is computed from them on first use: an index, and copies in other SRS.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use geo::{BoundingRect, MultiPolygon, Polygon};
+
+use super::algebra;
+use super::index::Index;
+use super::{Polygons, algebra::rings};
+use crate::{Bbox, Srs, TransformError};
+
+/// Valid polygons.
+#[derive(Debug)]
+pub(super) struct Area {
+    polygons: MultiPolygon,
+    bbox: Bbox,
+    index: OnceLock<Index>,
+    own: OnceLock<Outlines>,
+    /// Clients choose the SRS, within what the service allows.
+    transformed: Mutex<Vec<(Srs, Arc<Outlines>)>>,
+}
+
+impl Area {
+    /// Copies in other SRS that are kept.
+    const MAX_TRANSFORMED: usize = 16;
+
+    /// `None` for no area.
+    pub(super) fn new(polygons: MultiPolygon) -> Option<Area> {
+        let bbox = bbox_of(polygons.bounding_rect()?);
+        bbox.is_valid().then(|| Area {
+            polygons,
+            bbox,
+            index: OnceLock::new(),
+            own: OnceLock::new(),
+            transformed: Mutex::default(),
+        })
+    }
+
+    pub(super) fn polygons(&self) -> &MultiPolygon {
+        &self.polygons
+    }
+
+    pub(super) fn bbox(&self) -> Bbox {
+        self.bbox
+    }
+
+    /// A common point is enough.
+    pub(super) fn touches(&self, bbox: &Bbox) -> bool {
+        touch(&self.bbox, bbox) && self.index().touches(bbox)
+    }
+
+    pub(super) fn contains(&self, bbox: &Bbox) -> bool {
+        let Bbox { min_x, min_y, max_x, max_y } = self.bbox;
+        let is_within = min_x <= bbox.min_x && min_y <= bbox.min_y && max_x >= bbox.max_x && max_y >= bbox.max_y;
+        is_within && self.index().contains(bbox)
+    }
+
+    pub(super) fn own(&self) -> &Outlines {
+        self.own.get_or_init(|| Outlines::of(&self.polygons))
+    }
+
+    /// The polygons in another SRS, point by point.
+    pub(super) fn transformed(&self, from: &Srs, to: &Srs) -> Result<Arc<Outlines>, TransformError> {
+        let lock = || self.transformed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = lock().iter().find(|(srs, _)| srs == to) {
+            return Ok(Arc::clone(known));
+        }
+        let outlines = Arc::new(Outlines::of(&algebra::transformed(&self.polygons, from, to)?));
+        let mut copies = lock();
+        if copies.len() >= Self::MAX_TRANSFORMED {
+            copies.remove(0);
+        }
+        copies.push((to.clone(), Arc::clone(&outlines)));
+        Ok(outlines)
+    }
+
+    fn index(&self) -> &Index {
+        self.index
+            .get_or_init(|| Index::new(self.polygons.iter().flat_map(rings).map(|ring| ring.0.as_slice()), self.bbox))
+    }
+}
+
+/// Polygons to be drawn, each with the box around it.
+#[derive(Debug)]
+pub(super) struct Outlines {
+    polygons: Vec<(Bbox, Vec<Vec<(f64, f64)>>)>,
+    bbox: Option<Bbox>,
+}
+
+impl Outlines {
+    fn of(polygons: &MultiPolygon) -> Outlines {
+        let outline = |polygon: &Polygon| {
+            let points = |ring: &geo::LineString| ring.0.iter().map(|c| (c.x, c.y)).collect();
+            Some((bbox_of(polygon.bounding_rect()?), rings(polygon).map(points).collect()))
+        };
+        let polygons: Vec<_> = polygons.iter().filter_map(outline).collect();
+        let bbox = polygons.iter().map(|(bbox, _)| *bbox).reduce(|a, b| a.union(&b));
+        Outlines { polygons, bbox }
+    }
+
+    pub(super) fn bbox_touches(&self, bbox: &Bbox) -> bool {
+        self.bbox.is_some_and(|own| touch(&own, bbox))
+    }
+
+    /// The parts inside of `bbox`.
+    pub(super) fn cut(&self, bbox: &Bbox) -> Polygons {
+        let near = self.polygons.iter().filter(|(own, _)| touch(own, bbox));
+        near.filter_map(|(own, rings)| {
+            if bbox.contains_point(own.min_x, own.min_y) && bbox.contains_point(own.max_x, own.max_y) {
+                return Some(rings.clone());
+            }
+            let mut cut = rings.iter().map(|ring| algebra::clip_ring(ring, bbox));
+            let outline = cut.next().filter(|outline| !outline.is_empty())?;
+            let holes = cut.filter(|hole| !hole.is_empty());
+            Some(std::iter::once(outline).chain(holes).collect())
+        })
+        .collect()
+    }
+}
+
+fn touch(a: &Bbox, b: &Bbox) -> bool {
+    a.min_x <= b.max_x && a.max_x >= b.min_x && a.min_y <= b.max_y && a.max_y >= b.min_y
+}
+
+fn bbox_of(rect: geo::Rect) -> Bbox {
+    Bbox::new(rect.min().x, rect.min().y, rect.max().x, rect.max().y)
+}
