@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use mapproxy_config::checked::{self, SourceRef, SourceTarget};
-use mapproxy_grid::{MapExtent, ResolutionRange};
+use mapproxy_grid::{MapExtent, ResolutionRange, Srs, TransformError};
 use mapproxy_map::MapSource;
 
 use super::Parts;
-use super::caches::union_of_extents;
 use super::sources::{SourceUse, resolutions};
 use crate::layers::{Attribution, Identifier, KeywordList, LayerMetadata, Logo, OnlineResource};
 use crate::{MapLayer, TileLayer, TileSet};
@@ -34,15 +33,17 @@ impl Parts<'_> {
         if sources.is_empty() && children.is_empty() {
             return None;
         }
-        let (ranges, extents): (Vec<ResolutionRange>, Vec<Option<&MapExtent>>) = if sources.is_empty() {
-            children.iter().map(|child| (child.resolutions, child.extent.as_ref())).unzip()
+        let ranges: Vec<ResolutionRange> = if sources.is_empty() {
+            children.iter().map(|child| child.resolutions).collect()
         } else {
-            sources.iter().map(|source| (source.profile().resolutions, source.profile().extent.as_ref())).unzip()
+            sources.iter().map(|source| source.profile().resolutions).collect()
         };
+        let of_sources = sources.iter().filter_map(|source| source.profile().extent.as_ref());
+        let extents = of_sources.chain(children.iter().filter_map(|child| child.extent.as_ref()));
         let own = config.resolution.as_ref().map(resolutions);
         let inherited = || ranges.into_iter().reduce(|a, b| a.union(&b)).unwrap_or_default();
         let resolutions = own.unwrap_or_else(inherited);
-        let extent = self.told(&config.at, union_of_extents(extents.into_iter()))?;
+        let extent = self.told(&config.at, announced_extent(extents))?;
         Some(MapLayer {
             name: config.name.as_deref().map(str::to_owned),
             title: config.title.clone(),
@@ -86,6 +87,24 @@ impl Parts<'_> {
             tile_sets,
         }
     }
+}
+
+/// The area that capabilities announce for several things: what is known of it. Nothing is known of things without a
+/// limit, which mostly is a coverage not configured, so they do not count where others have one.
+fn announced_extent<'a>(extents: impl Iterator<Item = &'a MapExtent>) -> Result<Option<MapExtent>, TransformError> {
+    let mut known: Option<MapExtent> = None;
+    for extent in extents {
+        known = Some(match known {
+            None => extent.clone(),
+            Some(known) if known == *extent => known,
+            // In degrees, as MapProxy does, also where both are in the same SRS.
+            Some(known) => {
+                let wgs84 = Srs::wgs84();
+                MapExtent::new(known.bbox_in(&wgs84)?.union(&extent.bbox_in(&wgs84)?), wgs84)
+            }
+        });
+    }
+    Ok(known)
 }
 
 fn metadata(md: &checked::LayerMetadata) -> LayerMetadata {

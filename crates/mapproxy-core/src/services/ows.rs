@@ -63,7 +63,7 @@ impl Service for Ows {
 fn exception(code: &str, text: &str) -> Response {
     let text = escape(text);
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+        "<?xml version=\"1.0\"?>\n\
          <ows:ExceptionReport xmlns:ows=\"http://www.opengis.net/ows/1.1\" \
          xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
          xsi:schemaLocation=\"http://www.opengis.net/ows/1.1 \

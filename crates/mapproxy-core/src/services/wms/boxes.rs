@@ -58,7 +58,8 @@ impl LayerBoxes {
         let geographic = limit_in_degrees.and_then(|limit| geographic.intersection(&limit)).unwrap_or(geographic);
 
         let mut boxes: Vec<(Srs, Bbox)> = Vec::new();
-        for (srs, limit) in limits {
+        let is_offered = |srs: &Srs| options.srs.iter().any(|offered| offered.code() == srs.code());
+        for (srs, limit) in limits.into_iter().filter(|(srs, _)| is_offered(srs)) {
             let bbox = match (limit, extent) {
                 (None, _) => whole.bbox_in(srs).ok(),
                 (Some(limit), None) => Some(limit),
@@ -69,7 +70,7 @@ impl LayerBoxes {
         }
         let native = &whole.srs;
         let is_listed = options.bbox_srs.iter().any(|limited| limited.srs.code() == native.code());
-        if !is_listed && options.srs.iter().any(|srs| srs.code() == native.code()) {
+        if !is_listed && is_offered(native) {
             boxes.push((native.clone(), whole.bbox));
         }
         LayerBoxes { geographic, boxes }

@@ -101,7 +101,7 @@ impl DocumentWriter<'_> {
     }
 
     fn prolog(&mut self, with_tile_sets: bool) {
-        self.xml.raw("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        self.xml.raw("<?xml version=\"1.0\"?>\n");
         let dtd = match self.version {
             WmsVersion::V1_0_0 => "1.0.0/WMS_MS_Capabilities.dtd",
             WmsVersion::V1_1_0 => "1.1.0/capabilities_1_1_0.dtd",
