@@ -107,6 +107,10 @@ impl MapSource for CachedMap {
             return Ok(None);
         }
         let Some(extent) = &self.profile.extent else { return self.draw(query) };
+        // Asked in the extent's SRS first: the box around a large extent may be meaningless in the SRS of a small map.
+        if extent.contains(&query.bbox, &query.srs)? {
+            return self.draw(query);
+        }
         let extent = extent.bbox_in(&query.srs)?;
         if extent.contains(&query.bbox) {
             return self.draw(query);

@@ -27,6 +27,12 @@ impl MapExtent {
         if *srs == self.srs { Ok(self.bbox) } else { self.srs.transform_bbox(srs, &self.bbox) }
     }
 
+    /// `bbox` lies inside, compared in the extent's SRS.
+    pub fn contains(&self, bbox: &Bbox, srs: &Srs) -> Result<bool, TransformError> {
+        let bbox = if *srs == self.srs { *bbox } else { srs.transform_bbox(&self.srs, bbox)? };
+        Ok(self.bbox.contains(&bbox))
+    }
+
     /// The extent around both: in the common SRS, or in `EPSG:4326` where they differ.
     pub fn union(&self, other: &MapExtent) -> Result<MapExtent, TransformError> {
         if self.srs == other.srs {

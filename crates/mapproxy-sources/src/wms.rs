@@ -163,6 +163,10 @@ impl WmsSource {
     /// The box of the coverage, where it does not hold all of `bbox`.
     fn limit(&self, srs: &Srs, bbox: &Bbox) -> Result<Option<Bbox>, MapError> {
         let Some(extent) = &self.profile.extent else { return Ok(None) };
+        // Asked in the extent's SRS first: the box around a large extent may be meaningless in the SRS of a small map.
+        if extent.contains(bbox, srs)? {
+            return Ok(None);
+        }
         let extent = extent.bbox_in(srs)?;
         Ok((!extent.contains(bbox)).then_some(extent))
     }

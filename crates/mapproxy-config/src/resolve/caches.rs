@@ -212,11 +212,15 @@ impl Resolver<'_> {
     fn cache_format(&mut self, raw: &raw::Cache, path: &str) -> Option<(CacheFormat, Arc<str>)> {
         let name: Arc<str> = raw.format.as_ref().map_or_else(|| Arc::from("image/png"), |name| Arc::clone(&name.value));
         let span = raw.format.as_ref().map(|name| name.span).unwrap_or_default();
-        let Some(mime) = self.globals.image.start(Some(&name)).format else {
-            let message = format!("unknown image format '{name}'");
-            let help = "a media type such as image/png, or the name of one of globals.image.formats with a `format`";
-            self.findings.add(Severity::Error, span, format!("{path}.format"), message, Some(help.to_owned()));
-            return None;
+        let (name, mime) = match self.globals.image.start(Some(&name)).format {
+            Some(mime) => (name, mime),
+            // MapProxy has always stored PNG here; `png24` and the like are written in many configurations.
+            None => {
+                let message = format!("unknown image format '{name}': tiles are stored as image/png");
+                let help = "a media type such as image/png, or the name of one of globals.image.formats with a `format`";
+                self.findings.add(Severity::Warning, span, format!("{path}.format"), message, Some(help.to_owned()));
+                (Arc::from("image/png"), Arc::from("image/png"))
+            }
         };
         let mixed = &*mime == "mixed";
         let request = raw.request_format.as_ref();

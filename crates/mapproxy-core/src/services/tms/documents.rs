@@ -12,7 +12,7 @@ use crate::request::Urls;
 use crate::response::respond;
 
 const XML: &str = "text/xml; charset=utf-8";
-const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+const DECLARATION: &str = "<?xml version=\"1.0\"?>\n";
 
 pub(super) fn error(message: &str) -> String {
     format!("{DECLARATION}<TileMapServerError>\n  <Message>{}</Message>\n</TileMapServerError>\n", escape(message))

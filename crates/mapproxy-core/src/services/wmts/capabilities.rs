@@ -21,7 +21,7 @@ impl Wmts {
     pub(super) fn capabilities_document(&self, access: &Access<'_>) -> String {
         let mut xml = String::with_capacity(4096 + self.layers.len() * 1024);
         xml.push_str(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+            "<?xml version=\"1.0\"?>\n\
              <Capabilities xmlns=\"http://www.opengis.net/wmts/1.0\" xmlns:ows=\"http://www.opengis.net/ows/1.1\" \
              xmlns:xlink=\"http://www.w3.org/1999/xlink\" xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
              xmlns:gml=\"http://www.opengis.net/gml\" \

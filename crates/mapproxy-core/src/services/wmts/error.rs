@@ -48,7 +48,7 @@ impl WmtsError {
         };
         let locator = locator.map_or(String::new(), |name| format!(" locator=\"{name}\""));
         let xml = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+            "<?xml version=\"1.0\"?>\n\
              <ows:ExceptionReport xmlns:ows=\"http://www.opengis.net/ows/1.1\" \
              xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
              xsi:schemaLocation=\"http://www.opengis.net/ows/1.1 \
