@@ -381,6 +381,7 @@ impl TileManager {
             transparent: options.image.transparent.unwrap_or(false),
             dimensions: Arc::clone(dimensions),
             purpose,
+            kept: true,
         };
         let clips = |source: &dyn MapSource| source.profile().coverage.as_ref().is_some_and(|coverage| coverage.clip());
         let images = match options.sources.as_slice() {

@@ -35,6 +35,32 @@ pub fn overlay(text: &str, size: Size, options: &Arc<ImageOptions>) -> MapImage 
     MapImage::from_pixels(with_text(canvas, text, &options), options).with_cacheable(false)
 }
 
+/// A transparent picture with each message on one line from the upper left, cut at the right edge: what is drawn over a
+/// map that could be had in part only, of which much should still be seen.
+pub fn notice(messages: &[String], size: Size, options: &Arc<ImageOptions>) -> MapImage {
+    let scale = scale(FONT_SIZE);
+    let room = size.width as f32 - 2.0 * PADDING;
+    let lines: Vec<String> = messages.iter().map(|message| cut_off(message, scale, room)).collect();
+    overlay(&lines.join("\n"), size, options)
+}
+
+/// The first line of a text as far as there is room, with an ellipsis where more follows.
+fn cut_off(text: &str, scale: PxScale, room: f32) -> String {
+    let line = text.lines().next().unwrap_or("");
+    if line_width(line, scale) <= room {
+        return line.to_owned();
+    }
+    let mut cut = String::new();
+    for char in line.chars() {
+        cut.push(char);
+        if line_width(&format!("{cut}…"), scale) > room {
+            cut.pop();
+            break;
+        }
+    }
+    format!("{}…", cut.trim_end())
+}
+
 /// Draws an attribution line into the lower right corner, black on a half-transparent white box.
 pub fn attribution(pixels: &mut Pixels, text: &str) {
     const BOX: Color = Color([255, 255, 255, 120]);

@@ -35,12 +35,14 @@ pub struct MapQuery {
     pub dimensions: Dimensions,
     /// Why it is drawn.
     pub purpose: Purpose,
+    /// The answer will be kept in a cache: a source must give exactly what was asked for, or fail.
+    pub kept: bool,
 }
 
 impl MapQuery {
     /// A map without dimensions, for somebody who waits.
     pub fn new(bbox: Bbox, size: Size, srs: Srs, format: ImageFormat) -> Self {
-        MapQuery { bbox, size, srs, format, transparent: false, dimensions: Arc::new([]), purpose: Purpose::Serve }
+        MapQuery { bbox, size, srs, format, transparent: false, dimensions: Arc::new([]), purpose: Purpose::Serve, kept: false }
     }
 
     /// The same for another box and size.

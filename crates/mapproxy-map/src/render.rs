@@ -112,5 +112,5 @@ fn ask(sources: &[Arc<dyn MapSource>], query: &MapQuery, concurrency: usize) -> 
 
 fn error_overlay(errors: &[String], size: Size) -> MapImage {
     let options = Arc::new(ImageOptions::default().with_transparent(true));
-    message::overlay(&errors.join("\n"), size, &options)
+    message::notice(errors, size, &options)
 }

@@ -23,17 +23,27 @@ pub(crate) fn excerpt(response: &UpstreamResponse) -> String {
 
 /// The bytes are a whole picture of `size`, as far as can be told without decoding it. The error says what they are.
 pub(crate) fn check_picture(bytes: &Bytes, size: Size) -> Result<(), String> {
+    match whole_picture(bytes)? {
+        is if is == size => Ok(()),
+        other => Err(wrong_size(other, size)),
+    }
+}
+
+/// What is wrong with a picture of another size than asked for.
+pub(crate) fn wrong_size(is: Size, asked: Size) -> String {
+    format!("the image has {is} pixels, not {asked}")
+}
+
+/// The size of a picture that is there to its end, as far as can be told without decoding it.
+pub(crate) fn whole_picture(bytes: &Bytes) -> Result<Size, String> {
     if bytes.is_empty() {
         return Err("the answer is empty".to_owned());
     }
     let header = codec::header(bytes).map_err(|error| error.to_string())?;
-    if header.size != size {
-        return Err(format!("the image has {} pixels, not {size}", header.size));
-    }
     if !is_complete(header.codec, bytes) {
         return Err(format!("the image is cut off after {} bytes", bytes.len()));
     }
-    Ok(())
+    Ok(header.size)
 }
 
 /// The end of the file is there. Servers may send a little more behind it.

@@ -195,8 +195,21 @@ impl WmsSource {
             log::warn!(target: LOG, "{name}: no image returned from source WMS: {url}: {}", answer::excerpt(&response));
             return Err(no_image(format!("content type is {content_type}")));
         }
-        answer::check_picture(&response.body, size).map_err(no_image)?;
+        let is = answer::whole_picture(&response.body).map_err(no_image)?;
+        if is != size && query.kept {
+            return Err(no_image(answer::wrong_size(is, size)));
+        }
         let image = MapImage::from_encoded(response.body, Arc::clone(&self.profile.image));
+        let image = if is == size {
+            image
+        } else {
+            // Some servers limit the size of their answers; a coarser map is better than none, but not to be kept.
+            let url = RedactedUrl::new(&request.url);
+            log::warn!(target: LOG, "{name}: {url}: {}; it is scaled", answer::wrong_size(is, size));
+            transform::transform(&image, (bbox, srs), (bbox, size, srs), &self.profile.image)
+                .map_err(|error| self.image_error(error))?
+                .with_cacheable(false)
+        };
         match self.options.transparent_color {
             None => Ok(image),
             Some(transparent) => transparent.apply(&image).map_err(|error| self.image_error(error)),
@@ -610,13 +623,22 @@ mod tests {
             let client = ScriptedClient::answering(content_type, body);
             let url = "http://user:geheim@h/service?token=geheim".to_owned();
             let source = WmsSource::new(WmsOptions { url, ..options() }, Arc::new(client.clone()));
-            let error = source.render(&degrees()).unwrap_err();
+            let error = source.render(&MapQuery { kept: true, ..degrees() }).unwrap_err();
             let MapError::Upstream { message, reason, status, .. } = &error else { panic!("{error:?}") };
             assert_eq!((message.as_str(), *status), ("no image returned from source WMS", None));
             assert!(reason.contains(expected), "{reason:?} should tell {expected:?}");
             assert!(!format!("{error} {}", error.public_message(false)).contains("geheim"));
             assert!(client.requests()[0].credentials.is_some());
         }
+    }
+
+    #[test]
+    fn a_picture_of_another_size_is_scaled_for_who_waits_and_not_to_be_kept() {
+        let client = ScriptedClient::answering("image/png", png(Size::new(100, 100), RED));
+        let source = WmsSource::new(options(), Arc::new(client));
+        let map = source.render(&degrees()).unwrap().unwrap();
+        assert_eq!((map.size().unwrap(), map.cacheable()), (degrees().size, false));
+        assert_eq!(map.pixels().unwrap().pixel(100, 100), [255, 0, 0, 255]);
     }
 
     #[test]

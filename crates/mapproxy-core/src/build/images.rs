@@ -15,7 +15,8 @@ impl Parts<'_> {
         Arc::new(ImageOptions {
             format: options.format.as_deref().map(ImageFormat::new),
             mode: options.mode.map(mode),
-            colors: options.colors,
+            // Where nothing is said, `globals.image.paletted` decides.
+            colors: options.colors.or((!self.config.globals.image.paletted).then_some(0)),
             transparent: options.transparent,
             opacity: options.opacity.map(|opacity| opacity as f32),
             resampling: match options.resampling {

@@ -70,6 +70,7 @@ impl Wms {
             transparent: request.style.transparent,
             dimensions: Arc::clone(&request.dimensions),
             purpose: Purpose::Serve,
+            kept: false,
         };
         Ok(Plan { layers: &request.layers, query, format, options: request.style.apply(options) })
     }
