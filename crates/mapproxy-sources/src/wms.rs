@@ -638,7 +638,7 @@ mod tests {
         let source = WmsSource::new(options(), Arc::new(client));
         let map = source.render(&degrees()).unwrap().unwrap();
         assert_eq!((map.size().unwrap(), map.cacheable()), (degrees().size, false));
-        assert_eq!(map.pixels().unwrap().pixel(100, 100), [255, 0, 0, 255]);
+        assert_eq!(map.pixels().unwrap().pixel(100, 100), [200, 10, 10, 255]);
     }
 
     #[test]
