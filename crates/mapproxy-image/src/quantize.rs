@@ -5,8 +5,6 @@
 //! (the idea of Heckbert's median cut, 1982, with Wu's variance as the criterion, 1991). Coarse cells keep drawn maps
 //! small: shades of one antialiased edge fall together, which deflate rewards.
 
-#[cfg(test)]
-use mapproxy_grid::Size;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
@@ -290,9 +288,71 @@ fn partition(entries: &mut [Entry], holds: impl Fn(&Entry) -> bool) -> usize {
     front
 }
 
-/// The colours that the indices stand for.
 #[cfg(test)]
-pub(crate) fn to_pixels(paletted: &Paletted, size: Size) -> Pixels {
-    let data = paletted.indices.iter().flat_map(|&index| paletted.palette[usize::from(index)]).collect();
-    Pixels::new(size, PixelMode::Rgba, data)
+mod tests {
+    use mapproxy_grid::Size;
+
+    use super::*;
+
+    fn noise(mode: PixelMode) -> Pixels {
+        let size = Size::new(200, 100);
+        let mut state = 1u32;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        Pixels::new(size, mode, (0..size.pixels() as usize * mode.samples()).map(next).collect())
+    }
+
+    /// Mean square error of the samples, invisible pixels left out.
+    fn error(pixels: &Pixels, paletted: &Paletted) -> f64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (i, &index) in paletted.indices.iter().enumerate() {
+            let is = pixels.pixel(i as u32 % pixels.size().width, i as u32 / pixels.size().width);
+            let becomes = paletted.palette[usize::from(index)];
+            if is[3] > 0 {
+                sum += is.iter().zip(becomes).map(|(a, b)| f64::from(a.abs_diff(b)).powi(2)).sum::<f64>();
+                count += 4.0;
+            }
+        }
+        sum / count
+    }
+
+    #[test]
+    fn any_picture_gets_at_most_the_colors_asked_for_and_more_colors_are_nearer() {
+        for mode in [PixelMode::L, PixelMode::Rgb, PixelMode::Rgba] {
+            for quantizer in [Quantizer::FastOctree, Quantizer::MedianCut] {
+                let pixels = noise(mode);
+                let mut last = f64::MAX;
+                for colors in [2, 16, 64, 200, 256] {
+                    let paletted = palette(&pixels, colors, true, Color::WHITE, quantizer);
+                    assert!(paletted.palette.len() <= colors && paletted.indices.len() == 20_000);
+                    let now = error(&pixels, &paletted);
+                    assert!(now < last || now == 0.0, "{mode:?} {quantizer:?} {colors}: {now} after {last}");
+                    last = now;
+                }
+                assert!(last < 1500.0, "{mode:?} {quantizer:?}: {last}");
+            }
+        }
+    }
+
+    #[test]
+    fn opaque_and_invisible_pixels_stay_so() {
+        let mut pixels = noise(PixelMode::Rgba);
+        let (data, _) = pixels.data_mut().as_chunks_mut::<4>();
+        for (i, pixel) in data.iter_mut().enumerate() {
+            pixel[3] = [0, 255, pixel[3]][i % 3];
+        }
+        let paletted = palette(&pixels, 256, true, Color::WHITE, Quantizer::FastOctree);
+        let alpha = |i: usize| paletted.palette[usize::from(paletted.indices[i])][3];
+        assert!((0..19_998).step_by(3).all(|i| alpha(i) < 30 && alpha(i + 1) > 225));
+    }
+
+    #[test]
+    fn without_alpha_the_ground_shows_through() {
+        let pixels = Pixels::new(Size::new(2, 1), PixelMode::Rgba, vec![200, 0, 0, 0, 0, 0, 200, 255]);
+        let paletted = palette(&pixels, 256, false, Color::rgb(1, 2, 3), Quantizer::FastOctree);
+        assert_eq!(paletted.palette, [[1, 2, 3, 255], [0, 0, 200, 255]]);
+        assert_eq!(paletted.indices, [0, 1]);
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! The pixel in column `i` is sampled at `i + 0.5`. Nothing is averaged when a picture shrinks, and what is sampled from
 //! outside of the picture is empty: both as MapProxy has always drawn maps. Weights and sums are 32-bit floats in
-//! groups of four samples, which compilers turn into vector instructions; results are cut off, not rounded.
+//! groups of four samples, which compilers turn into vector instructions; results are cut off, not rounded. Rows are
+//! walked by code compiled twice, for the oldest machine and for AVX2, of which the better one is taken at run time; all
+//! functions on that way are therefore inlined.
 
 use mapproxy_grid::Size;
 use rayon::prelude::*;
@@ -21,34 +23,68 @@ pub(crate) struct Quad {
     pub(crate) corners: [(f64, f64); 4],
 }
 
+impl Quad {
+    /// Left, top, right and bottom in the source, if it is a rectangle there.
+    fn window(&self) -> Option<[f64; 4]> {
+        /// Of a pixel: nobody sees it.
+        const TOLERANCE: f64 = 1e-4;
+        let [nw, sw, se, ne] = self.corners;
+        let upright = [nw.0 - sw.0, ne.0 - se.0, nw.1 - ne.1, sw.1 - se.1].iter().all(|d| d.abs() <= TOLERANCE);
+        upright.then_some([nw.0, nw.1, se.0, se.1])
+    }
+}
+
 /// The picture's `window` (left, top, right, bottom, in pixels, fractions allowed) with `size` pixels.
 pub(crate) fn scale(src: &Pixels, window: [f64; 4], size: Size, resampling: Resampling) -> Pixels {
-    sampled(src, resampling, |src| match (src.mode(), resampling) {
-        (PixelMode::L, Resampling::Nearest) => scale_nearest::<1>(src, window, size),
-        (PixelMode::Rgb, Resampling::Nearest) => scale_nearest::<3>(src, window, size),
-        (PixelMode::Rgba, Resampling::Nearest) => scale_nearest::<4>(src, window, size),
-        (PixelMode::L, Resampling::Bilinear) => scale_weighted::<1, 2>(src, window, size, bilinear),
-        (PixelMode::Rgb, Resampling::Bilinear) => scale_weighted::<3, 2>(src, window, size, bilinear),
-        (PixelMode::Rgba, Resampling::Bilinear) => scale_weighted::<4, 2>(src, window, size, bilinear),
-        (PixelMode::L, Resampling::Bicubic) => scale_weighted::<1, 4>(src, window, size, bicubic),
-        (PixelMode::Rgb, Resampling::Bicubic) => scale_weighted::<3, 4>(src, window, size, bicubic),
-        (PixelMode::Rgba, Resampling::Bicubic) => scale_weighted::<4, 4>(src, window, size, bicubic),
+    sampled(src, resampling, |src| {
+        let mut out = Pixels::new(size, src.mode(), vec![0; size.pixels() as usize * src.mode().samples()]);
+        scale_into(src, window, &mut out, [0, 0, size.width, size.height], resampling);
+        out
     })
 }
 
 /// The picture through a mesh; what no quad covers is empty.
 pub(crate) fn warp(src: &Pixels, quads: &[Quad], size: Size, resampling: Resampling) -> Pixels {
-    sampled(src, resampling, |src| match (src.mode(), resampling) {
-        (PixelMode::L, Resampling::Nearest) => warp_with::<1, 1>(src, quads, size, nearest),
-        (PixelMode::Rgb, Resampling::Nearest) => warp_with::<3, 1>(src, quads, size, nearest),
-        (PixelMode::Rgba, Resampling::Nearest) => warp_with::<4, 1>(src, quads, size, nearest),
-        (PixelMode::L, Resampling::Bilinear) => warp_with::<1, 2>(src, quads, size, bilinear),
-        (PixelMode::Rgb, Resampling::Bilinear) => warp_with::<3, 2>(src, quads, size, bilinear),
-        (PixelMode::Rgba, Resampling::Bilinear) => warp_with::<4, 2>(src, quads, size, bilinear),
-        (PixelMode::L, Resampling::Bicubic) => warp_with::<1, 4>(src, quads, size, bicubic),
-        (PixelMode::Rgb, Resampling::Bicubic) => warp_with::<3, 4>(src, quads, size, bicubic),
-        (PixelMode::Rgba, Resampling::Bicubic) => warp_with::<4, 4>(src, quads, size, bicubic),
+    sampled(src, resampling, |src| {
+        let mut out = Pixels::new(size, src.mode(), vec![0; size.pixels() as usize * src.mode().samples()]);
+        // Rectangles scale: all of them between geographic coordinates and Mercator.
+        let (upright, other): (Vec<&Quad>, Vec<&Quad>) = quads.iter().partition(|quad| quad.window().is_some());
+        for (quad, window) in upright.into_iter().filter_map(|quad| Some((quad, quad.window()?))) {
+            scale_into(src, window, &mut out, quad.area, resampling);
+        }
+        if !other.is_empty() && src.size().pixels() > 0 && size.pixels() > 0 {
+            warp_into(src, &other, &mut out, resampling);
+        }
+        out
     })
+}
+
+fn scale_into(src: &Pixels, window: [f64; 4], out: &mut Pixels, area: [u32; 4], resampling: Resampling) {
+    match (src.mode(), resampling) {
+        (PixelMode::L, Resampling::Nearest) => scale_nearest::<1>(src, window, out, area),
+        (PixelMode::Rgb, Resampling::Nearest) => scale_nearest::<3>(src, window, out, area),
+        (PixelMode::Rgba, Resampling::Nearest) => scale_nearest::<4>(src, window, out, area),
+        (PixelMode::L, Resampling::Bilinear) => scale_weighted::<1, 2>(src, window, out, area, bilinear),
+        (PixelMode::Rgb, Resampling::Bilinear) => scale_weighted::<3, 2>(src, window, out, area, bilinear),
+        (PixelMode::Rgba, Resampling::Bilinear) => scale_weighted::<4, 2>(src, window, out, area, bilinear),
+        (PixelMode::L, Resampling::Bicubic) => scale_weighted::<1, 4>(src, window, out, area, bicubic),
+        (PixelMode::Rgb, Resampling::Bicubic) => scale_weighted::<3, 4>(src, window, out, area, bicubic),
+        (PixelMode::Rgba, Resampling::Bicubic) => scale_weighted::<4, 4>(src, window, out, area, bicubic),
+    }
+}
+
+fn warp_into(src: &Pixels, quads: &[&Quad], out: &mut Pixels, resampling: Resampling) {
+    match (src.mode(), resampling) {
+        (PixelMode::L, Resampling::Nearest) => warp_with::<1, 1>(src, quads, out, nearest),
+        (PixelMode::Rgb, Resampling::Nearest) => warp_with::<3, 1>(src, quads, out, nearest),
+        (PixelMode::Rgba, Resampling::Nearest) => warp_with::<4, 1>(src, quads, out, nearest),
+        (PixelMode::L, Resampling::Bilinear) => warp_with::<1, 2>(src, quads, out, bilinear),
+        (PixelMode::Rgb, Resampling::Bilinear) => warp_with::<3, 2>(src, quads, out, bilinear),
+        (PixelMode::Rgba, Resampling::Bilinear) => warp_with::<4, 2>(src, quads, out, bilinear),
+        (PixelMode::L, Resampling::Bicubic) => warp_with::<1, 4>(src, quads, out, bicubic),
+        (PixelMode::Rgb, Resampling::Bicubic) => warp_with::<3, 4>(src, quads, out, bicubic),
+        (PixelMode::Rgba, Resampling::Bicubic) => warp_with::<4, 4>(src, quads, out, bicubic),
+    }
 }
 
 /// Runs `work` on premultiplied samples where alpha has to weigh colours.
@@ -79,21 +115,23 @@ fn sampled(src: &Pixels, resampling: Resampling, work: impl FnOnce(&Pixels) -> P
     out
 }
 
+#[inline(always)]
 fn nearest(_: f32) -> [f32; 1] {
     [1.0]
 }
 
+#[inline(always)]
 fn bilinear(part: f32) -> [f32; 2] {
     [1.0 - part, part]
 }
 
-/// Cubic convolution (Keys, 1981) with a = -1.
+/// Cubic convolution (Keys, 1981) with a = -1, as polynomials of all four weights at once.
 #[inline(always)]
 fn bicubic(part: f32) -> [f32; 4] {
-    let rest = 1.0 - part;
-    let near = |d: f32| d * d * (d - 2.0) + 1.0;
-    let far = |d: f32| -d * (1.0 - d) * (1.0 - d);
-    [far(part), near(part), near(rest), far(rest)]
+    const BY_POWER: [[f32; 4]; 4] =
+        [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 1.0, 0.0], [2.0, -2.0, 1.0, -1.0], [-1.0, 1.0, -1.0, 1.0]];
+    let [constant, linear, square, cube] = BY_POWER;
+    std::array::from_fn(|i| constant[i] + part * (linear[i] + part * (square[i] + part * cube[i])))
 }
 
 /// Where the columns (or rows) of the answer lie along one axis of the source.
@@ -125,13 +163,24 @@ impl Axis {
         self.start + self.step * index as f64
     }
 
+    /// The covered pixels in the whole answer, of which this axis begins at `first`.
+    fn range(&self, first: u32) -> std::ops::Range<usize> {
+        first as usize + self.covered.start..first as usize + self.covered.end
+    }
+
+    /// Where the covered pixels lie in a row of the answer.
+    fn bytes(&self, first: u32, samples: usize) -> (usize, usize) {
+        let range = self.range(first);
+        (range.start * samples, range.end * samples)
+    }
+
     /// The pixel that the middle of each covered one lies in.
     fn pixels(&self) -> Vec<usize> {
         self.covered.clone().map(|i| (self.at(i) as usize).min(self.length - 1)).collect()
     }
 
     /// For each covered pixel the first of `T` source pixels, which may lie up to two outside, and their weights.
-    fn taps<const T: usize>(&self, weights: fn(f32) -> [f32; T]) -> Vec<(isize, [f32; T])> {
+    fn taps<const T: usize>(&self, weights: impl Fn(f32) -> [f32; T] + Copy + Sync) -> Vec<(isize, [f32; T])> {
         let tap = |i| {
             let position = self.at(i) - 0.5;
             let whole = position.floor();
@@ -141,20 +190,18 @@ impl Axis {
     }
 }
 
-fn axes(src: &Pixels, [left, top, right, bottom]: [f64; 4], size: Size) -> Option<(Axis, Axis)> {
+/// Columns and rows of `area` in the source; `None` where no pixel of it lies there.
+fn axes(src: &Pixels, [left, top, right, bottom]: [f64; 4], area: [u32; 4]) -> Option<(Axis, Axis)> {
     if ![left, top, right, bottom].iter().all(|v| v.is_finite()) || src.size().pixels() == 0 {
         return None;
     }
-    let columns = Axis::new(left, right, size.width, src.size().width);
-    let rows = Axis::new(top, bottom, size.height, src.size().height);
+    let columns = Axis::new(left, right, area[2] - area[0], src.size().width);
+    let rows = Axis::new(top, bottom, area[3] - area[1], src.size().height);
     (!columns.covered.is_empty() && !rows.covered.is_empty()).then_some((columns, rows))
 }
 
-fn empty(size: Size, mode: PixelMode) -> Pixels {
-    Pixels::new(size, mode, vec![0; size.pixels() as usize * mode.samples()])
-}
-
 /// Calls `work` with each covered row of the answer and its place among them; in parallel when it pays.
+#[inline(always)]
 fn for_rows<S>(
     out: &mut Pixels,
     covered: std::ops::Range<usize>,
@@ -165,25 +212,47 @@ fn for_rows<S>(
     let rows = &mut out.data_mut()[covered.start * stride..covered.end * stride];
     if pixels >= PARALLEL_PIXELS {
         let jobs = rows.par_chunks_exact_mut(stride).enumerate().with_min_len(64);
-        jobs.for_each_init(scratch, |scratch, (index, row)| work(scratch, index, row));
+        jobs.for_each_init(scratch, |scratch, (index, row)| {
+            vectorized(
+                #[inline(always)]
+                || work(scratch, index, row),
+            )
+        });
     } else {
         let mut scratch = scratch();
         for (index, row) in rows.chunks_exact_mut(stride).enumerate() {
-            work(&mut scratch, index, row);
+            vectorized(
+                #[inline(always)]
+                || work(&mut scratch, index, row),
+            );
         }
     }
 }
 
-fn scale_nearest<const N: usize>(src: &Pixels, window: [f64; 4], size: Size) -> Pixels {
-    let mut out = empty(size, src.mode());
-    let Some((columns, rows)) = axes(src, window, size) else { return out };
+/// Runs `work` with the vector instructions that this machine has.
+#[inline(always)]
+fn vectorized(work: impl FnOnce()) {
+    struct Work<F>(F);
+    impl<F: FnOnce()> pulp::NullaryFnOnce for Work<F> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            (self.0)();
+        }
+    }
+    pulp::Arch::new().dispatch(Work(work));
+}
+
+fn scale_nearest<const N: usize>(src: &Pixels, window: [f64; 4], out: &mut Pixels, area: [u32; 4]) {
+    let Some((columns, rows)) = axes(src, window, area) else { return };
     let stride = src.size().width as usize * N;
-    let (left, right) = (columns.covered.start * N, columns.covered.end * N);
+    let (left, right) = columns.bytes(area[0], N);
     let (from_columns, from_rows) = (columns.pixels(), rows.pixels());
     for_rows(
-        &mut out,
-        rows.covered,
+        out,
+        rows.range(area[1]),
         || (),
+        #[inline(always)]
         |(), index, row| {
             let (from, _) = src.data()[from_rows[index] * stride..][..stride].as_chunks::<N>();
             let (to, _) = row[left..right].as_chunks_mut::<N>();
@@ -192,19 +261,18 @@ fn scale_nearest<const N: usize>(src: &Pixels, window: [f64; 4], size: Size) -> 
             }
         },
     );
-    out
 }
 
 /// Scales rows first, then columns: the weights of a pixel are products of a row's and a column's.
 fn scale_weighted<const N: usize, const T: usize>(
     src: &Pixels,
     window: [f64; 4],
-    size: Size,
-    weights: fn(f32) -> [f32; T],
-) -> Pixels {
-    let mut out = empty(size, src.mode());
-    let Some((columns, rows)) = axes(src, window, size) else { return out };
-    let (left, right) = (columns.covered.start * N, columns.covered.end * N);
+    out: &mut Pixels,
+    area: [u32; 4],
+    weights: impl Fn(f32) -> [f32; T] + Copy + Sync,
+) {
+    let Some((columns, rows)) = axes(src, window, area) else { return };
+    let (left, right) = columns.bytes(area[0], N);
     let (from_columns, from_rows) = (columns.taps(weights), rows.taps(weights));
     let (width, height) = (src.size().width as isize, src.size().height as isize);
     let stride = width as usize * N;
@@ -218,9 +286,10 @@ fn scale_weighted<const N: usize, const T: usize>(
     // Groups of four samples are read, also of the last pixel.
     let line = (after - first) as usize * N + 4;
     for_rows(
-        &mut out,
-        rows.covered,
+        out,
+        rows.range(area[1]),
         || vec![0f32; line],
+        #[inline(always)]
         |mixed, index, row| {
             let (top, weights) = from_rows[index];
             let lines: [&[u8]; T] = std::array::from_fn(|tap| {
@@ -231,14 +300,13 @@ fn scale_weighted<const N: usize, const T: usize>(
             let count = lines[0].len();
             mix_rows(lines, weights, &mut mixed[before..before + count]);
             repeat_edges::<N>(mixed, before, before + count);
-            let (to, _) = row[left..right].as_chunks_mut::<N>();
-            mix_columns(mixed, &from_columns, to);
+            mix_columns::<N, T>(mixed, &from_columns, &mut row[left..right]);
         },
     );
-    out
 }
 
 /// Weighted sums of rows.
+#[inline(always)]
 fn mix_rows<const T: usize>(rows: [&[u8]; T], weights: [f32; T], out: &mut [f32]) {
     let rows = rows.map(|row| &row[..out.len()]);
     for (i, out) in out.iter_mut().enumerate() {
@@ -251,6 +319,7 @@ fn mix_rows<const T: usize>(rows: [&[u8]; T], weights: [f32; T], out: &mut [f32]
 }
 
 /// Copies the first and last pixel outwards.
+#[inline(always)]
 fn repeat_edges<const N: usize>(line: &mut [f32], start: usize, end: usize) {
     for i in (0..start).rev() {
         line[i] = line[i + N];
@@ -261,18 +330,28 @@ fn repeat_edges<const N: usize>(line: &mut [f32], start: usize, end: usize) {
 }
 
 /// Weighted sums of neighbouring pixels, as samples.
-fn mix_columns<const N: usize, const T: usize>(line: &[f32], columns: &[(usize, [f32; T])], out: &mut [[u8; N]]) {
-    for (out, (first, weights)) in out.iter_mut().zip(columns) {
+#[inline(always)]
+fn mix_columns<const N: usize, const T: usize>(line: &[f32], columns: &[(usize, [f32; T])], out: &mut [u8]) {
+    for (index, (first, weights)) in columns.iter().enumerate() {
         let taps = &line[*first..][..(T - 1) * N + 4];
         let mut sum = [0f32; 4];
         for tap in 0..T {
-            let pixel: [f32; 4] = std::array::from_fn(|i| taps[tap * N + i]);
             for i in 0..4 {
-                sum[i] += pixel[i] * weights[tap];
+                sum[i] += taps[tap * N + i] * weights[tap];
             }
         }
-        let pixel = samples(sum);
-        *out = std::array::from_fn(|i| pixel[i]);
+        put::<N>(out, index, samples(sum));
+    }
+}
+
+/// Writes a pixel. All four samples are written where there is room, whatever a pixel has: the next one covers those too
+/// many. So nobody computes with three, which makes poor vector code.
+#[inline(always)]
+fn put<const N: usize>(row: &mut [u8], index: usize, pixel: [u8; 4]) {
+    let rest = &mut row[index * N..];
+    match rest.first_chunk_mut::<4>() {
+        Some(place) => *place = pixel,
+        None => rest[..N].copy_from_slice(&pixel[..N]),
     }
 }
 
@@ -294,22 +373,20 @@ const FARTHEST: f64 = 1e8;
 
 fn warp_with<const N: usize, const T: usize>(
     src: &Pixels,
-    quads: &[Quad],
-    size: Size,
-    weights: fn(f32) -> [f32; T],
-) -> Pixels {
-    let mut out = empty(size, src.mode());
-    if size.pixels() == 0 || src.size().pixels() == 0 {
-        return out;
-    }
+    quads: &[&Quad],
+    out: &mut Pixels,
+    weights: impl Fn(f32) -> [f32; T] + Copy + Sync,
+) {
     let quads: Vec<Warp> = quads.iter().filter_map(|quad| Warp::new(quad, src.size(), T)).collect();
+    let rows = 0..out.size().height as usize;
     for_rows(
-        &mut out,
-        0..size.height as usize,
+        out,
+        rows,
         || (),
+        #[inline(always)]
         |(), y, row| {
             for quad in quads.iter().filter(|quad| quad.rows.contains(&y)) {
-                let (to, _) = row[quad.columns.start * N..quad.columns.end * N].as_chunks_mut::<N>();
+                let to = &mut row[quad.columns.start * N..quad.columns.end * N];
                 let (at, step) = quad.line(y);
                 if quad.inner {
                     warp_inner::<N, T>(src, at, step, to, weights);
@@ -319,7 +396,6 @@ fn warp_with<const N: usize, const T: usize>(
             }
         },
     );
-    out
 }
 
 /// A quad ready to be walked.
@@ -361,6 +437,7 @@ impl Warp {
     }
 
     /// Position of a row's first pixel, and the step to the next.
+    #[inline(always)]
     fn line(&self, row: usize) -> ([i64; 2], [i64; 2]) {
         let down = (row - self.rows.start) as f64 + 0.5;
         let axis = |[constant, column, row, both]: [f64; 4]| {
@@ -378,17 +455,18 @@ fn part(position: i64) -> f32 {
     (position as u32 >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
 }
 
+#[inline(always)]
 fn warp_inner<const N: usize, const T: usize>(
     src: &Pixels,
     [mut x, mut y]: [i64; 2],
     [step_x, step_y]: [i64; 2],
-    out: &mut [[u8; N]],
-    weights: fn(f32) -> [f32; T],
+    out: &mut [u8],
+    weights: impl Fn(f32) -> [f32; T] + Copy + Sync,
 ) {
     let data = src.data();
     let stride = src.size().width as usize * N;
     if T == 1 {
-        for out in out {
+        for out in out.as_chunks_mut::<N>().0 {
             let at = (y >> 32) as usize * stride + (x >> 32) as usize * N;
             *out = *data[at..].first_chunk().expect("positions lie inside, by `inner`");
             (x, y) = (x + step_x, y + step_y);
@@ -397,39 +475,39 @@ fn warp_inner<const N: usize, const T: usize>(
     }
     let before = (T / 2 - 1) as i64;
     (x, y) = (x - HALF, y - HALF);
-    for out in out {
+    for index in 0..out.len() / N {
         let first = ((y >> 32) - before) as usize * stride + ((x >> 32) - before) as usize * N;
         let (weights_x, weights_y) = (weights(part(x)), weights(part(y)));
+        let block = &data[first..][..(T - 1) * stride + (T - 1) * N + 4];
         let mut sum = [0f32; 4];
         for (row, weight) in weights_y.into_iter().enumerate() {
-            let taps = &data[first + row * stride..][..(T - 1) * N + 4];
+            let taps = &block[row * stride..][..(T - 1) * N + 4];
             let mut line = [0f32; 4];
             for tap in 0..T {
-                let pixel: [u8; 4] = *taps[tap * N..].first_chunk().expect("four samples, by the slice above");
                 for i in 0..4 {
-                    line[i] += f32::from(pixel[i]) * weights_x[tap];
+                    line[i] += f32::from(taps[tap * N + i]) * weights_x[tap];
                 }
             }
             for i in 0..4 {
                 sum[i] += line[i] * weight;
             }
         }
-        let pixel = samples(sum);
-        *out = std::array::from_fn(|i| pixel[i]);
+        put::<N>(out, index, samples(sum));
         (x, y) = (x + step_x, y + step_y);
     }
 }
 
+#[inline(always)]
 fn warp_edge<const N: usize, const T: usize>(
     src: &Pixels,
     [mut x, mut y]: [i64; 2],
     [step_x, step_y]: [i64; 2],
-    out: &mut [[u8; N]],
-    weights: fn(f32) -> [f32; T],
+    out: &mut [u8],
+    weights: impl Fn(f32) -> [f32; T] + Copy + Sync,
 ) {
     let (pixels, _) = src.data().as_chunks::<N>();
     let (width, height) = (i64::from(src.size().width), i64::from(src.size().height));
-    for out in out {
+    for out in out.as_chunks_mut::<N>().0 {
         if (0..width).contains(&(x >> 32)) && (0..height).contains(&(y >> 32)) {
             *out = if T == 1 {
                 pixels[((y >> 32) * width + (x >> 32)) as usize]

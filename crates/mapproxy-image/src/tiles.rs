@@ -70,8 +70,8 @@ fn copy_tile(
     match tile.encoded_bytes() {
         Some(bytes) if Codec::sniff(bytes) == Some(Codec::Png) => {
             checked(codec::header(bytes)?.size)?;
+            // The palette is applied on the way into the picture: no tile of samples in between.
             match png::decode(bytes, size.pixels())? {
-                // The palette is applied on the way into the picture: no tile of samples in between.
                 Raster::Indexed { indices, palette, .. } => {
                     for (to, from) in rows.zip(indices.chunks_exact(size.width as usize)) {
                         png::expand(from, &palette, mode, to);
@@ -81,8 +81,9 @@ fn copy_tile(
             }
         }
         Some(bytes) => {
-            checked(codec::header(bytes)?.size)?;
-            copy_rows(codec::decode(bytes, size.pixels())?, mode, rows);
+            let pixels = codec::decode(bytes, size.pixels())?;
+            checked(pixels.size())?;
+            copy_rows(pixels, mode, rows);
         }
         None => {
             let pixels = tile.pixels()?;

@@ -43,7 +43,8 @@ pub fn transform(
     Ok(MapImage::from_pixels(out, options.clone()).with_cacheable(image.cacheable()))
 }
 
-/// Largest distance, in pixels of the answer, between a mesh and the exact transformation.
+/// Largest distance between the middle of a mesh's part and the exact transformation, in widths of a pixel of the answer
+/// (in both directions, so that meshes are MapProxy's to the quad).
 pub const MAX_PIXEL_ERROR: f64 = 1.0;
 
 /// Quads narrower or lower than this are not divided any more.
@@ -90,9 +91,10 @@ fn mesh(src: (&Bbox, Size, &Srs), dst: (&Bbox, Size, &Srs)) -> Result<Vec<Quad>,
         for ((&area, corners), middle) in level.iter().zip(corners).zip(middles) {
             let [left, top, right, bottom] = area;
             let (width, height) = (right - left, bottom - top);
-            let x = (middle.0 - dst_bbox.min_x) / dst_x_res - f64::from(left + right) / 2.0;
-            let y = (dst_bbox.max_y - middle.1) / dst_y_res - f64::from(top + bottom) / 2.0;
-            if width < SMALLEST_QUAD || height < SMALLEST_QUAD || x.abs().max(y.abs()) < MAX_PIXEL_ERROR {
+            let x = middle.0 - (dst_bbox.min_x + f64::from(left + right) / 2.0 * dst_x_res);
+            let y = middle.1 - (dst_bbox.max_y - f64::from(top + bottom) / 2.0 * dst_y_res);
+            let error = x.abs().max(y.abs()) / dst_x_res;
+            if width < SMALLEST_QUAD || height < SMALLEST_QUAD || error < MAX_PIXEL_ERROR {
                 quads.push(Quad { area, corners: corners.map(to_pixel) });
             } else {
                 divide(area, &mut next);

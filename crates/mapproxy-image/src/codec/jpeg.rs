@@ -1,10 +1,41 @@
 //! JPEG: baseline, colour samples halved in both directions (4:2:0), as most map servers send it.
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use mapproxy_grid::Size;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
 
-use super::{flattened, in_mode};
+use super::{Header, broken, flattened, in_mode, within_limit};
 use crate::options::ModeOption;
-use crate::{ImageOptions, PixelMode, Pixels};
+use crate::{Codec, ImageError, ImageOptions, PixelMode, Pixels};
+
+pub(super) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
+    let (_, header) = open(bytes)?;
+    Ok(header)
+}
+
+pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Pixels, ImageError> {
+    let (mut decoder, Header { size, mode, .. }) = open(bytes)?;
+    within_limit(size, max_pixels)?;
+    let mut data = vec![0; size.pixels() as usize * mode.samples()];
+    decoder.decode_into(&mut data).map_err(broken)?;
+    Ok(Pixels::new(size, mode, data))
+}
+
+/// The headers read, and grey or RGB (of YCbCr, CMYK and YCCK, too) chosen for what follows.
+fn open(bytes: &[u8]) -> Result<(JpegDecoder<ZCursor<&[u8]>>, Header), ImageError> {
+    let options = DecoderOptions::default().set_strict_mode(false).set_max_width(65535).set_max_height(65535);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(broken)?;
+    let (width, height) = decoder.dimensions().ok_or_else(|| broken("JPEG without a size"))?;
+    let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    let (space, mode) = if grey { (ColorSpace::Luma, PixelMode::L) } else { (ColorSpace::RGB, PixelMode::Rgb) };
+    decoder.set_options(options.jpeg_set_out_colorspace(space));
+    let size = within_limit(Size::new(width as u32, height as u32), u64::MAX)?;
+    Ok((decoder, Header { codec: Codec::Jpeg, size, mode, palette: None }))
+}
 
 pub(super) fn encode(pixels: &Pixels, options: &ImageOptions) -> Result<Vec<u8>, String> {
     let held;

@@ -40,7 +40,8 @@ pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
     match codec {
         Codec::Png => png::header(bytes),
         Codec::Gif => gif::header(bytes),
-        Codec::Jpeg | Codec::Tiff | Codec::WebP => guarded(|| {
+        Codec::Jpeg => guarded(|| jpeg::header(bytes)),
+        Codec::Tiff | Codec::WebP => guarded(|| {
             let decoder = decoder(bytes, codec)?;
             let (width, height) = decoder.dimensions();
             let color = decoder.color_type();
@@ -60,7 +61,8 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Pixels, ImageError> {
     match codec {
         Codec::Png => Ok(png::decode(bytes, max_pixels)?.into_pixels()),
         Codec::Gif => gif::decode(bytes, max_pixels),
-        Codec::Jpeg | Codec::Tiff | Codec::WebP => guarded(|| {
+        Codec::Jpeg => guarded(|| jpeg::decode(bytes, max_pixels)),
+        Codec::Tiff | Codec::WebP => guarded(|| {
             let mut decoder = decoder(bytes, codec)?;
             let (width, height) = decoder.dimensions();
             let size = within_limit(Size::new(width, height), max_pixels)?;
@@ -137,14 +139,11 @@ fn sniff(bytes: &[u8]) -> Result<Codec, ImageError> {
 }
 
 fn decoder(bytes: &[u8], codec: Codec) -> Result<Box<dyn ImageDecoder + '_>, ImageError> {
-    use image::codecs;
     let input = Cursor::new(bytes);
     Ok(match codec {
-        Codec::Jpeg => Box::new(codecs::jpeg::JpegDecoder::new(input).map_err(broken)?),
-        Codec::Tiff => Box::new(codecs::tiff::TiffDecoder::new(input).map_err(broken)?),
-        Codec::WebP => Box::new(codecs::webp::WebPDecoder::new(input).map_err(broken)?),
-        Codec::Gif => Box::new(codecs::gif::GifDecoder::new(input).map_err(broken)?),
-        Codec::Png => Box::new(codecs::png::PngDecoder::new(input).map_err(broken)?),
+        Codec::Tiff => Box::new(image::codecs::tiff::TiffDecoder::new(input).map_err(broken)?),
+        Codec::WebP => Box::new(image::codecs::webp::WebPDecoder::new(input).map_err(broken)?),
+        Codec::Png | Codec::Jpeg | Codec::Gif => return Err(broken("read elsewhere")),
     })
 }
 

@@ -242,18 +242,28 @@ fn pack(indices: &[u8], width: usize, bits: u8) -> Vec<u8> {
     out
 }
 
-/// Whether most pixels equal their left neighbour, looked at in a few rows.
+/// Whether the picture is made of areas of one colour, looked at in a few rows: neighbours are equal or quite different.
+/// In photos they are neither, however smooth.
 fn is_drawn(pixels: &Pixels) -> bool {
+    /// Differences up to this are a gradient.
+    const STEP: u8 = 6;
     let samples = pixels.mode().samples();
     let (width, height) = (pixels.size().width as usize, pixels.size().height as usize);
     let stride = width * samples;
-    let (mut same, mut seen) = (0, 0);
+    let (mut same, mut near, mut far) = (0, 0, 0);
     for row in (0..height).step_by((height / 32).max(1)) {
         let row = &pixels.data()[row * stride..][..stride];
-        same += row.chunks_exact(samples).zip(row[samples..].chunks_exact(samples)).filter(|(a, b)| a == b).count();
-        seen += width.saturating_sub(1);
+        for (a, b) in row.chunks_exact(samples).zip(row[samples.min(stride)..].chunks_exact(samples)) {
+            if a == b {
+                same += 1;
+            } else if a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= STEP) {
+                near += 1;
+            } else {
+                far += 1;
+            }
+        }
     }
-    same * 3 > seen
+    same * 2 >= near + far && near <= far
 }
 
 fn write(
