@@ -37,7 +37,7 @@ def title(server):
 @pytest.mark.parametrize("mode", ["serve", "serve-develop"])
 def test_sigterm_lets_requests_finish(serve, upstream, mode):
     server = serve(CONFIG.format(url=upstream.url, title="t"), mode=mode)
-    upstream.delay = 2.0
+    upstream.delay = 1.0
     answers = []
     threads = [
         threading.Thread(target=lambda path=path: answers.append(server.get(path)))

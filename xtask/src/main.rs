@@ -9,12 +9,15 @@ mod bench;
 mod bless;
 mod compare;
 mod e2e;
+mod fuzz;
 mod http;
 mod licences;
 mod server;
 mod tidy;
 mod workspace;
 mod world;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -34,6 +37,8 @@ enum Chore {
     Licences,
     /// Run the end-to-end tests on real servers and clients, which a script installs first (Debian packages, PyPI)
     E2e(e2e::Arguments),
+    /// Feed the fuzz targets with mutations of their seeds, for a bounded time
+    Fuzz(fuzz::Arguments),
     /// Measure the served path under load, beside what the machine can do at all
     Bench(bench::Arguments),
     /// Rewrite the golden files of the tests
@@ -44,14 +49,19 @@ enum Chore {
     World(world::Arguments),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    if let Some(code) = fuzz::stand_in_for_rustc() {
+        return Ok(code);
+    }
     match Arguments::parse().chore {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Bless(arguments) => bless::run(&arguments),
         Chore::CompareWithMapproxy(arguments) => compare::run(&arguments),
         Chore::World(arguments) => world::run(&arguments),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
