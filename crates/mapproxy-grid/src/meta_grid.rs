@@ -32,7 +32,9 @@ pub struct MetaTile {
     pub bbox: Bbox,
     /// The picture's pixels, buffer included.
     pub size: Size,
-    /// The tile that names the meta tile in locks.
+    /// The tile that names the meta tile in locks: [`MetaGrid::main_tile`] of its first tile.
+    ///
+    /// Of a minimal meta tile, it is the main tile of a full one, and need not be among `tiles`.
     pub main: TileCoord,
     /// The tiles, row-wise from the north-west.
     pub tiles: Vec<TilePlace>,
@@ -68,9 +70,7 @@ impl MetaGrid {
         })
     }
 
-    /// The corner tile that `tile`'s meta tile is counted from: column and row are the lowest.
-    ///
-    /// [`MetaTile::main`], which names locks, is the north-western one instead.
+    /// The tile that names `tile`'s meta tile: of its tiles, the one with the lowest column and row.
     pub fn main_tile(&self, tile: TileCoord) -> TileCoord {
         let (columns, rows) = self.level_meta_size(tile.z);
         TileCoord::new(tile.x / columns * columns, tile.y / rows * rows, tile.z)
@@ -121,11 +121,11 @@ impl MetaGrid {
                 y: index / columns * i64::from(tile_size.height) + buffers.top,
             })
             .collect();
-        let main = tiles.iter().find_map(|place| place.tile);
+        let first = tiles.iter().find_map(|place| place.tile);
         MetaTile {
             bbox,
             size: Size::new(pixels(bbox.width(), resolution), pixels(bbox.height(), resolution)),
-            main: main.unwrap_or(TileCoord::new(0, 0, cells.level)),
+            main: self.main_tile(first.unwrap_or(TileCoord::new(0, 0, cells.level))),
             tiles,
         }
     }
@@ -203,14 +203,20 @@ mod tests {
     }
 
     #[test]
-    fn the_main_tile_is_the_north_western_one_whatever_the_origin() {
-        for (origin, main) in
-            [(crate::Origin::UpperLeft, TileCoord::new(4, 4, 3)), (crate::Origin::LowerLeft, TileCoord::new(4, 7, 3))]
-        {
-            let metas = MetaGrid::new(web_mercator(origin), (4, 4), 0);
-            assert_eq!(metas.meta_tile(TileCoord::new(5, 6, 3)).main, main);
-            assert_eq!(metas.main_tile(TileCoord::new(5, 6, 3)), TileCoord::new(4, 4, 3));
+    fn a_minimal_meta_tile_is_named_as_the_full_one_of_its_first_tile() {
+        // The names of MapProxy's lock files for these tiles.
+        let tiles = |rows: [u32; 2]| rows.map(|y| [3, 4, 5].map(|x| TileCoord::new(x, y, 3))).concat();
+        for (origin, tiles, main) in [
+            (crate::Origin::LowerLeft, tiles([6, 5]), TileCoord::new(0, 4, 3)),
+            (crate::Origin::UpperLeft, tiles([1, 2]), TileCoord::new(0, 0, 3)),
+        ] {
+            let meta = MetaGrid::new(web_mercator(origin), (4, 4), 80).minimal_meta_tile(&tiles);
+            assert_eq!((meta.main, meta.size), (main, Size::new(928, 672)));
+            let places: Vec<TileCoord> = meta.tiles.iter().filter_map(|place| place.tile).collect();
+            assert_eq!(places, tiles);
         }
+        let metas = MetaGrid::new(web_mercator(crate::Origin::LowerLeft), (4, 4), 80);
+        assert_eq!(metas.meta_tile(TileCoord::new(5, 2, 3)).main, TileCoord::new(4, 0, 3));
     }
 
     #[test]

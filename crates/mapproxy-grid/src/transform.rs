@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::f64::consts::{FRAC_PI_2, PI};
-use std::rc::Rc;
 
 use proj::Proj;
 
@@ -36,21 +35,28 @@ pub struct TransformError {
 impl Srs {
     /// Transforms points in place, x/y order on both sides; a point without image becomes infinite.
     pub fn transform_points(&self, to: &Srs, points: &mut [(f64, f64)]) -> Result<(), TransformError> {
-        match Route::between(self, to)? {
-            Route::Same => {}
-            Route::ToMercator => points.iter_mut().for_each(|point| *point = to_mercator(*point)),
-            Route::FromMercator => points.iter_mut().for_each(|point| *point = from_mercator(*point)),
-            Route::Proj(proj) => {
-                // PROJ would refuse these, too, but write a line to stderr for each.
-                let is_hopeless = |(x, y): (f64, f64)| {
-                    !x.is_finite()
-                        || !y.is_finite()
-                        || (self.is_in_degrees() && (y.abs() > 90.0 + 1e-10 || x.abs() > 572.0))
-                };
-                for point in points {
-                    *point = if is_hopeless(*point) { NO_IMAGE } else { proj.convert(*point).unwrap_or(NO_IMAGE) };
-                }
+        use Coordinates::{Other, WebMercator, Wgs84};
+        let each = |points: &mut [(f64, f64)], formula: fn((f64, f64)) -> (f64, f64)| {
+            points.iter_mut().for_each(|point| *point = formula(*point));
+        };
+        let no_image = |reason: String| self.no_image(to, format!("coordinates ({reason})"));
+        match (self.coordinates(), to.coordinates()) {
+            (Other, Other) if self == to => {}
+            (Wgs84, Wgs84) | (WebMercator, WebMercator) => {}
+            (Wgs84, WebMercator) => each(points, to_mercator),
+            (WebMercator, Wgs84) => each(points, from_mercator),
+            // By way of degrees, so that PROJ needs one transformer for both.
+            (Other, WebMercator) => {
+                through_proj(self, &Srs::wgs84(), points).map_err(no_image)?;
+                each(points, to_mercator);
             }
+            (WebMercator, Other) => {
+                each(points, from_mercator);
+                through_proj(&Srs::wgs84(), to, points).map_err(no_image)?;
+            }
+            (Other, Wgs84) => through_proj(self, &Srs::wgs84(), points).map_err(no_image)?,
+            (Wgs84, Other) => through_proj(&Srs::wgs84(), to, points).map_err(no_image)?,
+            (Other, Other) => through_proj(self, to, points).map_err(no_image)?,
         }
         Ok(())
     }
@@ -88,54 +94,40 @@ impl Srs {
     }
 }
 
-/// How points get from one SRS to the other.
-enum Route {
-    Same,
-    ToMercator,
-    FromMercator,
-    Proj(Rc<Proj>),
-}
-
-impl Route {
-    fn between(from: &Srs, to: &Srs) -> Result<Route, TransformError> {
-        use Coordinates::{Other, WebMercator, Wgs84};
-        Ok(match (from.coordinates(), to.coordinates()) {
-            _ if from == to => Route::Same,
-            (Wgs84, Wgs84) | (WebMercator, WebMercator) => Route::Same,
-            (Wgs84, WebMercator) => Route::ToMercator,
-            (WebMercator, Wgs84) => Route::FromMercator,
-            (Other, _) | (_, Other) => Route::Proj(transformer(from, to)?),
-        })
-    }
-}
-
-/// Transformers kept in a thread. Each holds a PROJ context, so their number is limited.
-const MAX_TRANSFORMERS: usize = 64;
+/// Transformers kept in a thread. Each has a PROJ context with a database connection, some megabytes.
+const MAX_TRANSFORMERS: usize = 16;
 
 /// The identities of two SRS.
 type Pair = (u32, u32);
 
 thread_local! {
     /// The last used one last.
-    static TRANSFORMERS: RefCell<Vec<(Pair, Rc<Proj>)>> = const { RefCell::new(Vec::new()) };
+    static TRANSFORMERS: RefCell<Vec<(Pair, Proj)>> = const { RefCell::new(Vec::new()) };
 }
 
-fn transformer(from: &Srs, to: &Srs) -> Result<Rc<Proj>, TransformError> {
+/// The error says why PROJ has no transformation.
+fn through_proj(from: &Srs, to: &Srs, points: &mut [(f64, f64)]) -> Result<(), String> {
     let pair = (from.id(), to.id());
     TRANSFORMERS.with_borrow_mut(|transformers| {
-        if let Some(index) = transformers.iter().rposition(|(known, _)| *known == pair) {
-            let last = transformers.len() - 1;
-            transformers.swap(index, last);
-            return Ok(Rc::clone(&transformers[last].1));
+        match transformers.iter().rposition(|(known, _)| *known == pair) {
+            Some(index) => transformers[index..].rotate_left(1),
+            None => {
+                let proj = proj_db::transformation(from.canonical_code(), to.canonical_code())?;
+                if transformers.len() >= MAX_TRANSFORMERS {
+                    transformers.remove(0);
+                }
+                transformers.push((pair, proj));
+            }
         }
-        let proj = proj_db::transformation(from.canonical_code(), to.canonical_code())
-            .map_err(|reason| from.no_image(to, format!("coordinates ({reason})")))?;
-        if transformers.len() >= MAX_TRANSFORMERS {
-            transformers.remove(0);
+        let (_, proj) = transformers.last().expect("found or pushed");
+        // PROJ would refuse these, too, but write a line to stderr for each.
+        let is_hopeless = |(x, y): (f64, f64)| {
+            !x.is_finite() || !y.is_finite() || (from.is_in_degrees() && (y.abs() > 90.0 + 1e-10 || x.abs() > 572.0))
+        };
+        for point in points {
+            *point = if is_hopeless(*point) { NO_IMAGE } else { proj.convert(*point).unwrap_or(NO_IMAGE) };
         }
-        let proj = Rc::new(proj);
-        transformers.push((pair, Rc::clone(&proj)));
-        Ok(proj)
+        Ok(())
     })
 }
 

@@ -86,27 +86,30 @@ pub(super) fn clip_ring(ring: &[(f64, f64)], bbox: &Bbox) -> Vec<(f64, f64)> {
         (bbox.min_y, |p, y| p.1 >= y, at_y),
         (bbox.max_y, |p, y| p.1 <= y, at_y),
     ];
-    let mut points = ring.to_vec();
-    points.pop_if(|last| ring.len() > 1 && *last == ring[0]);
-    for (edge, inside, cut) in edges {
-        let Some(&last) = points.last() else { break };
+    let cut_at = |points: &[(f64, f64)], (edge, inside, cut): (f64, Inside, Cut)| {
+        let Some(&last) = points.last() else { return Vec::new() };
         let mut before = last;
-        let mut kept = Vec::with_capacity(points.len() + 4);
-        for point in points {
-            if inside(before, edge) != inside(point, edge) {
+        let mut kept = Vec::new();
+        for &point in points {
+            let is_inside = inside(point, edge);
+            if inside(before, edge) != is_inside {
                 kept.push(cut(before, point, edge));
             }
-            if inside(point, edge) {
+            if is_inside {
                 kept.push(point);
             }
             before = point;
         }
-        points = kept;
-    }
+        kept
+    };
+    let open = if ring.len() > 1 && ring.first() == ring.last() { &ring[1..] } else { ring };
+    let [first, others @ ..] = edges;
+    let mut points = others.into_iter().fold(cut_at(open, first), |points, edge| cut_at(&points, edge));
     if points.len() < 3 {
         return Vec::new();
     }
-    points.push(points[0]);
+    let first = points[0];
+    points.push(first);
     points
 }
 

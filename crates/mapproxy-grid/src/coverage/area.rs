@@ -80,11 +80,13 @@ impl Area {
     }
 }
 
+/// The rings of one polygon, the outline first.
+type Rings = Vec<Vec<(f64, f64)>>;
+
 /// Polygons to be drawn, each with the box around it.
 #[derive(Debug)]
 pub(super) struct Outlines {
-    polygons: Vec<(Bbox, Vec<Vec<(f64, f64)>>)>,
-    bbox: Option<Bbox>,
+    polygons: Vec<(Bbox, Rings)>,
 }
 
 impl Outlines {
@@ -93,13 +95,7 @@ impl Outlines {
             let points = |ring: &geo::LineString| ring.0.iter().map(|c| (c.x, c.y)).collect();
             Some((bbox_of(polygon.bounding_rect()?), rings(polygon).map(points).collect()))
         };
-        let polygons: Vec<_> = polygons.iter().filter_map(outline).collect();
-        let bbox = polygons.iter().map(|(bbox, _)| *bbox).reduce(|a, b| a.union(&b));
-        Outlines { polygons, bbox }
-    }
-
-    pub(super) fn bbox_touches(&self, bbox: &Bbox) -> bool {
-        self.bbox.is_some_and(|own| touch(&own, bbox))
+        Outlines { polygons: polygons.iter().filter_map(outline).collect() }
     }
 
     /// The parts inside of `bbox`.

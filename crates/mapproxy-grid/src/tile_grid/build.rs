@@ -65,7 +65,7 @@ impl TileGridBuilder {
         }
         for (option, value) in [("stretch_factor", self.stretch_factor), ("max_shrink_factor", self.max_shrink_factor)]
         {
-            if !(value > 0.0) {
+            if value.is_nan() || value <= 0.0 {
                 return Err(self.invalid(format!("{option} {value} must be greater than 0")));
             }
         }
