@@ -199,6 +199,10 @@ impl UreqClient {
     fn exchange(&self, request: &UpstreamRequest) -> Result<UpstreamResponse, ClientError> {
         let fail = |kind, reason: String| ClientError::new(kind, RedactedUrl::new(&request.url), reason);
         let uri: Uri = request.url.parse().map_err(|e| fail(ErrorKind::InvalidUrl, format!("{e}")))?;
+        if uri.port().is_some() && uri.port_u16().is_none() {
+            // The URL is well formed, but no server can be there.
+            return Err(fail(ErrorKind::Connection, "the port is above 65535".to_owned()));
+        }
         if !is_askable(&uri) {
             return Err(fail(ErrorKind::InvalidUrl, "http://host/… or https://host/… is needed".to_owned()));
         }

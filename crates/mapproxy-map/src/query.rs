@@ -42,7 +42,16 @@ pub struct MapQuery {
 impl MapQuery {
     /// A map without dimensions, for somebody who waits.
     pub fn new(bbox: Bbox, size: Size, srs: Srs, format: ImageFormat) -> Self {
-        MapQuery { bbox, size, srs, format, transparent: false, dimensions: Arc::new([]), purpose: Purpose::Serve, kept: false }
+        MapQuery {
+            bbox,
+            size,
+            srs,
+            format,
+            transparent: false,
+            dimensions: Arc::new([]),
+            purpose: Purpose::Serve,
+            kept: false,
+        }
     }
 
     /// The same for another box and size.

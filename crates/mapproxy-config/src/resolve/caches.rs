@@ -217,7 +217,8 @@ impl Resolver<'_> {
             // MapProxy has always stored PNG here; `png24` and the like are written in many configurations.
             None => {
                 let message = format!("unknown image format '{name}': tiles are stored as image/png");
-                let help = "a media type such as image/png, or the name of one of globals.image.formats with a `format`";
+                let help =
+                    "a media type such as image/png, or the name of one of globals.image.formats with a `format`";
                 self.findings.add(Severity::Warning, span, format!("{path}.format"), message, Some(help.to_owned()));
                 (Arc::from("image/png"), Arc::from("image/png"))
             }
