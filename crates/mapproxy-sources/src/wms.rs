@@ -14,7 +14,7 @@ use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
 use crate::OnErrors;
 use crate::answer;
 use crate::sub_request::part_within;
-use crate::wms_request::{GetMap, RequestTemplate};
+use crate::wms_request::{GetMap, RequestTemplate, is_dimension};
 
 /// Target of the log.
 const LOG: &str = "mapproxy.source.wms";
@@ -63,7 +63,7 @@ pub struct WmsOptions {
     pub url: String,
     /// `req` without `url`: names as spelled, in order, values as they go on the wire but not percent-encoded. An
     /// `sld` that names a file is to be replaced by `sld_body` with its content. A `format` here only says where the
-    /// format goes: a configured one belongs into `image`, and sources of caches have one at the end.
+    /// format goes; what it is belongs into `image`.
     pub params: Vec<(String, String)>,
     /// `wms_opts.version`.
     pub version: WmsVersion,
@@ -85,6 +85,18 @@ pub struct WmsOptions {
     pub resolutions: ResolutionRange,
     /// `on_error`.
     pub on_error: OnErrors,
+}
+
+impl WmsOptions {
+    /// The same for a cache, which asks for `format`. Its requests name the format before the box, and of the client's
+    /// parameters only dimensions are passed on: tiles of different dimensions are kept apart, others are not.
+    pub fn for_cache(mut self, format: &str) -> Self {
+        if !self.params.iter().any(|(name, _)| name.eq_ignore_ascii_case("format")) {
+            self.params.push(("format".to_owned(), format.to_owned()));
+        }
+        self.forward_params.retain(|name| is_dimension(name));
+        self
+    }
 }
 
 /// A Web Map Service.
@@ -459,7 +471,7 @@ mod tests {
         }
         // Sources of caches have a format at the end of what is configured.
         let tile = query([0.0, 0.0, 20037508.342789244, 20037508.342789244], (256, 256), "EPSG:900913");
-        let cached = |version| WmsOptions { version, ..with(&[("layers", "a,b"), ("format", "image/png")]) };
+        let cached = |version| WmsOptions { version, ..options() }.for_cache("image/png");
         assert_eq!(
             asked(cached(V1_1_1), &tile),
             "/service?layers=a,b&format=image%2Fpng&bbox=0.0,0.0,20037508.342789244,20037508.342789244&width=256&height=256&srs=EPSG%3A900913&request=GetMap&version=1.1.1&service=WMS&styles="
@@ -578,6 +590,8 @@ mod tests {
         assert!(url.contains("&format=image%2Fpng&TIME=2004&DIM_X=3&CQL=a%20b&request=GetMap"), "{url}");
         let url = asked(forwarding(&layers), &client(&[("Time", "2004"), ("CQL", "")]));
         assert!(url.contains("&Time=2004&CQL=&request=GetMap"), "{url}");
+        let url = asked(forwarding(&layers).for_cache("image/png"), &query);
+        assert!(url.contains("&srs=EPSG%3A4326&TIME=2004&DIM_X=3&request=GetMap"), "{url}");
         let preset = [("layers", "a"), ("time", "2000")];
         let url = asked(forwarding(&preset), &query);
         assert!(url.starts_with("/service?layers=a&time=2004&bbox=") && !url.contains("TIME"), "{url}");

@@ -195,7 +195,7 @@ impl WmsVersion {
 }
 
 /// WMS 1.3.0, C.3.1: `TIME`, `ELEVATION` and names that begin with `DIM_`.
-fn is_dimension(name: &str) -> bool {
+pub(crate) fn is_dimension(name: &str) -> bool {
     let prefix = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     name.eq_ignore_ascii_case("time") || name.eq_ignore_ascii_case("elevation") || prefix("dim_")
 }

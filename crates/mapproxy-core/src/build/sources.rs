@@ -35,13 +35,11 @@ impl Parts<'_> {
             SourceKind::Wms(wms) => {
                 let client = self.client(&wms.http, wms.concurrent_requests, &config.at)?;
                 let options = self.wms_options(config, wms, layers)?;
-                let mut options = WmsOptions { coverage, resolutions, ..options };
-                if let Some(cache) = cache
-                    && !options.params.iter().any(|(name, _)| name.eq_ignore_ascii_case("format"))
-                {
-                    // Only its place counts: requests of caches name the format before the box.
-                    options.params.push(("format".to_owned(), cache.request_format.to_string()));
-                }
+                let options = WmsOptions { coverage, resolutions, ..options };
+                let options = match cache {
+                    Some(cache) => options.for_cache(&cache.request_format),
+                    None => options,
+                };
                 Arc::new(WmsSource::new(options, client))
             }
             SourceKind::Tile(tile) => {
