@@ -1,6 +1,6 @@
 //! What PROJ's database says about a code, and PROJ contexts that look for their files where they should.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use proj::{Proj, ProjBuilder};
@@ -49,21 +49,30 @@ pub(crate) fn look_up(code: &str) -> Result<Facts, String> {
     facts(&json).ok_or_else(|| "not a horizontal coordinate reference system".to_owned())
 }
 
-/// A PROJ context that does not look for `proj.db` in the working directory.
+/// A PROJ context with our search path.
 ///
-/// PROJ does so only while no search path is set, so there is always one. It keeps those that PROJ has by itself.
+/// PROJ carries its database within, but prefers a `proj.db` in the working directory, whatever the search path. A file
+/// that lies there by chance may be of another release or from a stranger, so that is refused.
 fn builder() -> Result<ProjBuilder, String> {
     let mut builder = ProjBuilder::new();
-    match DATA_DIR.get() {
-        Some(dir) => builder.set_search_paths(dir),
-        None => {
-            let paths = builder.lib_info().map_err(|error| error.to_string())?.searchpath;
-            let first = paths.split(if cfg!(windows) { ';' } else { ':' }).next().unwrap_or_default();
-            builder.set_search_paths(first)
-        }
+    if let Some(dir) = DATA_DIR.get() {
+        builder.set_search_paths(dir).map_err(|error| format!("PROJ's search path cannot be set: {error}"))?;
     }
-    .map_err(|error| format!("PROJ's search path cannot be set: {error}"))?;
+    let default_paths = || builder.lib_info().map(|info| info.searchpath).unwrap_or_default();
+    if misleads(Path::new(""), || std::env::split_paths(&default_paths()).chain(DATA_DIR.get().cloned()).collect()) {
+        return Err(
+            "PROJ would take its database from the file proj.db in the working directory: remove it, start in \
+                    another directory, or name the directory of the right proj.db in proj_data_dir or PROJ_DATA"
+                .to_owned(),
+        );
+    }
     Ok(builder)
+}
+
+/// There is a `proj.db` in the working directory, and none where PROJ looks first.
+fn misleads(working_dir: &Path, search_paths: impl FnOnce() -> Vec<PathBuf>) -> bool {
+    let has_database = |dir: &Path| dir.join("proj.db").exists();
+    has_database(working_dir) && !search_paths().iter().any(|dir| has_database(dir))
 }
 
 /// Reads PROJJSON (<https://proj.org/specifications/projjson.html>); `None` for what has no east and north.
@@ -108,4 +117,30 @@ fn semi_major_axis(json: &Value) -> Option<f64> {
         plain => plain.as_f64(),
     };
     length(&ellipsoid["semi_major_axis"]).or_else(|| length(&ellipsoid["radius"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_in_the_working_directory_is_refused_unless_another_is_found_first() {
+        let (working, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let paths = || vec![PathBuf::from("/nowhere"), other.path().to_owned()];
+        assert!(!misleads(working.path(), paths));
+        std::fs::write(working.path().join("proj.db"), "no database").unwrap();
+        assert!(misleads(working.path(), paths));
+        std::fs::write(other.path().join("proj.db"), "the right one").unwrap();
+        assert!(!misleads(working.path(), paths));
+    }
+
+    #[test]
+    fn what_has_no_east_and_north_is_no_srs() {
+        let facts_of = |json: &str| facts(&serde_json::from_str(json).unwrap()).is_some();
+        assert!(!facts_of("{}"));
+        assert!(!facts_of(r#"{"type": "VerticalCRS", "coordinate_system": {"axis": [{"direction": "up"}]}}"#));
+        assert!(!facts_of(r#"{"type": "CompoundCRS", "components": []}"#));
+        assert!(!facts_of(r#"{"type": "ProjectedCRS", "coordinate_system": {"axis": []}}"#));
+        assert!(facts_of(r#"{"type": "ProjectedCRS", "coordinate_system": {"axis": [{"direction": "east"}]}}"#));
+    }
 }
