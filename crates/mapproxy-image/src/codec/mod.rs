@@ -42,6 +42,11 @@ pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
         Codec::Gif => gif::header(bytes),
         Codec::Jpeg => guarded(|| jpeg::header(bytes)),
         Codec::Tiff | Codec::WebP => guarded(|| {
+            if codec == Codec::Tiff
+                && let Some(size) = tiff::ycbcr_size(bytes)?
+            {
+                return Ok(Header { codec, size, mode: PixelMode::Rgb, palette: None });
+            }
             let decoder = decoder(bytes, codec)?;
             let (width, height) = decoder.dimensions();
             let color = decoder.color_type();
@@ -63,6 +68,11 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Pixels, ImageError> {
         Codec::Gif => gif::decode(bytes, max_pixels),
         Codec::Jpeg => guarded(|| jpeg::decode(bytes, max_pixels)),
         Codec::Tiff | Codec::WebP => guarded(|| {
+            if codec == Codec::Tiff
+                && let Some(pixels) = tiff::decode_ycbcr(bytes, max_pixels)?
+            {
+                return Ok(pixels);
+            }
             let mut decoder = decoder(bytes, codec)?;
             let (width, height) = decoder.dimensions();
             let size = within_limit(Size::new(width, height), max_pixels)?;

@@ -2,13 +2,53 @@
 
 use std::io::Cursor;
 
+use mapproxy_grid::Size;
+use tiff::ColorType;
+use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::encoder::{Compression, DirectoryEncoder, TiffEncoder, TiffKindStandard, colortype};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
-use super::{flattened, in_mode, jpeg};
+use super::{broken, flattened, in_mode, jpeg, within_limit};
 use crate::options::{ModeOption, TiffCompression};
-use crate::{GeoReference, ImageOptions, PixelMode, Pixels};
+use crate::{GeoReference, ImageError, ImageOptions, PixelMode, Pixels};
+
+type YcbcrDecoder<'a> = Decoder<Cursor<&'a [u8]>>;
+
+/// A reader for files of brightness and colour difference (with JPEG inside), which `image` does not know; `None` for
+/// others.
+fn ycbcr(bytes: &[u8]) -> Result<Option<(YcbcrDecoder<'_>, Size)>, ImageError> {
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(broken)?;
+    let (width, height) = decoder.dimensions().map_err(broken)?;
+    let known = matches!(decoder.colortype(), Ok(ColorType::YCbCr(8)));
+    Ok(known.then_some((decoder, Size::new(width, height))))
+}
+
+/// Size of a file that [`decode_ycbcr`] reads.
+pub(super) fn ycbcr_size(bytes: &[u8]) -> Result<Option<Size>, ImageError> {
+    ycbcr(bytes)?.map(|(_, size)| within_limit(size, u64::MAX)).transpose()
+}
+
+/// RGB of such a file by ITU-R BT.601 with all 256 steps, as JFIF has it.
+pub(super) fn decode_ycbcr(bytes: &[u8], max_pixels: u64) -> Result<Option<Pixels>, ImageError> {
+    let Some((decoder, size)) = ycbcr(bytes)? else { return Ok(None) };
+    within_limit(size, max_pixels)?;
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = usize::try_from(size.pixels().saturating_mul(4)).unwrap_or(usize::MAX);
+    let DecodingResult::U8(mut data) = decoder.with_limits(limits).read_image().map_err(broken)? else {
+        return Err(broken("samples of more than 8 bits"));
+    };
+    let (pixels, rest) = data.as_chunks_mut::<3>();
+    if pixels.len() as u64 != size.pixels() || !rest.is_empty() {
+        return Err(broken("rows are missing"));
+    }
+    for pixel in pixels {
+        let [y, blue, red] = [f32::from(pixel[0]), f32::from(pixel[1]) - 128.0, f32::from(pixel[2]) - 128.0];
+        let rgb = [y + 1.402 * red, y - 0.344_136 * blue - 0.714_136 * red, y + 1.772 * blue];
+        *pixel = rgb.map(|sample| sample.round() as u8);
+    }
+    Ok(Some(Pixels::new(size, PixelMode::Rgb, data)))
+}
 
 pub(super) fn encode(pixels: &Pixels, options: &ImageOptions, place: Option<&GeoReference>) -> Result<Vec<u8>, String> {
     let held;

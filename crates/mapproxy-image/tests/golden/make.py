@@ -83,6 +83,8 @@ def merges():
     lines = []
     for output, options in outputs.items():
         for stack in stacks:
+            if output != 'transparent' and 'RGBA@' in stack:
+                continue  # MapProxy mixes in the colours of invisible pixels, too: not followed
             images = []
             for layer in stack.split():
                 name, _, opacity = layer.partition('@')
@@ -110,6 +112,7 @@ def formats():
         base.save(OUT / f'decode-{compression}.tif', compression=compression)
     base.save(OUT / 'decode-lossy.jpg', quality=92)
     base.save(OUT / 'decode-lossy-progressive.jpg', quality=92, progressive=True)
+    base.save(OUT / 'decode-lossy-jpeg.tif', compression='jpeg', quality=92)
     base.convert('CMYK').save(OUT / 'decode-lossy-cmyk.jpg', quality=92)
     grey.save(OUT / 'decode-grey-lossy.jpg', quality=92)
     Image.fromarray(np.asarray(grey).astype('u2') * 257).save(OUT / 'decode-grey-16.png')
