@@ -403,7 +403,7 @@ fn bicubic_pairs(part: u32) -> [Pair; 2] {
         }
         weights
     };
-    WEIGHTS[((part >> 20) as usize + 1) / 2]
+    WEIGHTS[(part >> 20).div_ceil(2) as usize]
 }
 
 fn warp_with<const N: usize, const P: usize>(

@@ -27,8 +27,10 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Pixels, ImageError
     Ok(Pixels::new(size, mode, data))
 }
 
+type Reader<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
+
 /// The headers read, and grey or RGB (of YCbCr, CMYK and YCCK, too) chosen for what follows.
-fn open(bytes: &[u8]) -> Result<(JpegDecoder<ZCursor<&[u8]>>, Header), ImageError> {
+fn open(bytes: &[u8]) -> Result<(Reader<'_>, Header), ImageError> {
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(65535).set_max_height(65535);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(broken)?;
