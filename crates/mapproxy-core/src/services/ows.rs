@@ -73,3 +73,71 @@ fn exception(code: &str, text: &str) -> Response {
     );
     respond(StatusCode::BAD_REQUEST, "text/xml; charset=utf-8", body)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::Request;
+
+    /// Answers with its name.
+    #[derive(Debug)]
+    struct Named(&'static str);
+
+    impl Service for Named {
+        fn handle(&self, _request: &Incoming<'_>) -> Option<Response> {
+            Some(respond(StatusCode::OK, "text/plain", self.0))
+        }
+        fn handle_now(&self, _request: &Incoming<'_>) -> Option<Response> {
+            Some(respond(StatusCode::OK, "text/plain", self.0))
+        }
+    }
+
+    fn get(service: &Ows, query: &str) -> (Response, bool) {
+        let uri = format!("/service?{query}").parse::<http::Uri>().unwrap();
+        let request: Request = http::Request::get(uri).body(Bytes::new()).unwrap();
+        let incoming = Incoming::new(&request);
+        (service.handle(&incoming).unwrap(), service.handle_now(&incoming).is_some())
+    }
+
+    #[test]
+    fn requests_go_to_the_service_they_name() {
+        let both = Ows::new(Some(Arc::new(Named("wms"))), Some(Arc::new(Named("wmts"))));
+        for (query, name) in [
+            ("SERVICE=WMS", "wms"),
+            ("Service=wMtS&request=GetMap", "wmts"),
+            ("request=GetMap", "wms"),
+            ("WMTVER=1.0.0", "wms"),
+        ] {
+            let (response, now) = get(&both, query);
+            assert_eq!((response.body().as_bytes(), now), (name.as_bytes(), true), "{query}");
+        }
+    }
+
+    #[test]
+    fn other_requests_are_exceptions() {
+        let only_wmts = Ows::new(None, Some(Arc::new(Named("wmts"))));
+        for (query, code, text, uncacheable) in [
+            ("", "MissingParameterValue", "The service parameter is missing", false),
+            ("request=getmap", "MissingParameterValue", "The service parameter is missing", false),
+            ("wmtver=1.0", "MissingParameterValue", "The service parameter is missing", false),
+            ("service=", "InvalidParameterValue", "The value of the service parameter \"\" is invalid", true),
+            ("service=F%3Coo", "InvalidParameterValue", "The value of the service parameter \"f<oo\" is invalid", true),
+            ("service=WMS", "InvalidParameterValue", "The value of the service parameter \"wms\" is invalid", true),
+            ("request=GetMap", "InvalidParameterValue", "The value of the service parameter \"wms\" is invalid", true),
+        ] {
+            let (response, now) = get(&only_wmts, query);
+            assert_eq!((response.status(), now), (StatusCode::BAD_REQUEST, false), "{query}");
+            assert_eq!(response.headers()["content-type"], "text/xml; charset=utf-8");
+            assert_eq!(response.headers().contains_key("cache-control"), uncacheable, "{query}");
+            let body = std::str::from_utf8(response.body().as_bytes()).unwrap();
+            let document = roxmltree::Document::parse(body).unwrap();
+            let exception = document.descendants().find(|node| node.tag_name().name() == "Exception").unwrap();
+            assert_eq!(exception.attribute("exceptionCode"), Some(code), "{query}");
+            assert_eq!(exception.attribute("locator"), Some("service"));
+            let element = document.descendants().find(|node| node.tag_name().name() == "ExceptionText").unwrap();
+            assert_eq!(element.text(), Some(text), "{query}");
+        }
+    }
+}

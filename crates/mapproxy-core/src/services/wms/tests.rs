@@ -661,3 +661,72 @@ fn layers_of_one_extent_share_their_boxes() {
     assert_eq!(boxes.len(), 101);
     assert!(boxes[1..].iter().all(|one| Arc::ptr_eq(one, &boxes[1])));
 }
+
+/// Values that parameters have in earnest, and values that strangers try.
+fn values() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    const KNOWN: &[&str] = &[
+        "1.0.0",
+        "1.1.1",
+        "1.3.0",
+        "GetMap",
+        "map",
+        "GetFeatureInfo",
+        "GetLegendGraphic",
+        "GetCapabilities",
+        "a",
+        "a,a",
+        "utm",
+        "EPSG:4326",
+        "EPSG:25832",
+        "CRS:84",
+        "0,0,1,1",
+        "-1e308,-1e308,1e308,1e308",
+        "0,0,1e-300,1e-300",
+        "1",
+        "256",
+        "2000",
+        "4294967295",
+        "1e99",
+        "-0",
+        "nan",
+        "image/png",
+        "image/jpeg",
+        "PNG",
+        "true",
+        "inimage",
+        "blank",
+        "0xfff",
+        "0xäöüÄÖ",
+        "",
+    ];
+    prop_oneof![4 => prop::sample::select(KNOWN).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn strangers_get_an_answer_whatever_they_ask(
+        pairs in proptest::collection::vec((proptest::sample::select(&[
+            "version", "request", "layers", "styles", "srs", "crs", "bbox", "width", "height", "format", "exceptions",
+            "transparent", "bgcolor", "tiled", "query_layers", "x", "i", "y", "j", "layer", "time", "wmtver",
+        ][..]), values()), 0..20),
+        complete in proptest::bool::ANY,
+    ) {
+        let bench = Bench::default();
+        let root = group(None, vec![bench.layer("a", Answer::Nothing), bench.layer("utm", Answer::Nothing)]);
+        let wms = Wms::new(WmsOptions { tile_layers: vec![tile_layer(&bench)], max_output_pixels: Some(10_000), ..options(root) });
+        let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let mut query: String = pairs.iter().map(|(name, value)| format!("{name}={}&", encode(value))).collect();
+        if complete {
+            query += "version=1.1.1&request=GetMap&layers=a&styles=&srs=EPSG:4326&bbox=0,0,1,1&width=9&height=9&format=image/png";
+        }
+        let response = get(&wms, &query);
+        proptest::prop_assert!([200, 404, 500].contains(&response.status().as_u16()));
+        if !content_type(&response).starts_with("image/") {
+            parse(text(&response));
+            proptest::prop_assert!(!text(&response).contains("internal error"));
+        }
+    }
+}
