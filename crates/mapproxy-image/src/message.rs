@@ -271,7 +271,8 @@ mod tests {
         assert_eq!(pixels.mode(), PixelMode::Rgba);
         let [left, top, right, bottom] = inked(&pixels).unwrap();
         assert!(left >= 4 && top >= 4 && right < 118 && bottom > 50, "{left} {top} {right} {bottom}");
-        assert!(wrapped(&text, 110.0).iter().all(|line| line_width(line) <= 110.0));
+        let scale = scale(FONT_SIZE);
+        assert!(wrapped(&text, scale, 110.0).iter().all(|line| line_width(line, scale) <= 110.0));
         for size in [Size::new(1, 1), Size::new(3, 200)] {
             assert_eq!(overlay(&text, size, &options(true, None)).size().unwrap(), size);
         }
