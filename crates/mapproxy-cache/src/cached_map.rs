@@ -71,7 +71,9 @@ impl CachedMap {
     }
 
     fn image_of(&self, tile: Tile) -> Option<MapImage> {
-        let image = MapImage::from_encoded(tile.bytes?, Arc::clone(self.manager.image()));
+        // A tile may have been cut, and be transparent there, whatever the cache's options say.
+        let options = if self.manager.clip().is_some() { &self.partial } else { self.manager.image() };
+        let image = MapImage::from_encoded(tile.bytes?, Arc::clone(options));
         Some(image.with_cacheable(tile.cacheable))
     }
 
@@ -190,8 +192,7 @@ impl MapSource for CachedTiles {
     }
 }
 
-/// The tile that is exactly what `query` asks for, up to a tenth of a pixel. Tiles outside of the grid count: a cache
-/// may have fewer rows than a picture of it.
+/// The tile that is exactly what `query` asks for, up to a tenth of a pixel.
 fn exact_tile(grid: &TileGrid, query: &MapQuery) -> Option<TileCoord> {
     if query.size != grid.tile_size() || query.srs != *grid.srs() {
         return None;

@@ -77,10 +77,12 @@ struct WorkKey {
 /// What came of a piece of work. A tile that was made but is not in the list is empty.
 #[derive(Debug)]
 struct Made {
-    tiles: Vec<(TileCoord, Result<Tile, Arc<MapError>>)>,
+    tiles: Vec<MadeTile>,
     /// All tiles were made, not only those wanted.
     complete: bool,
 }
+
+type MadeTile = (TileCoord, Result<Tile, Arc<MapError>>);
 
 /// An encoded tile, not stored yet.
 struct Encoded {
@@ -428,7 +430,7 @@ impl TileManager {
         made: Vec<(Encoded, bool)>,
         dimensions: &Dimensions,
         purpose: Purpose,
-    ) -> Result<Vec<(TileCoord, Result<Tile, Arc<MapError>>)>, MapError> {
+    ) -> Result<Vec<MadeTile>, MapError> {
         let store = self.store_for(dimensions);
         let key = |coord| TileKey { coord, dimensions: Arc::clone(dimensions) };
         let mut stored = false;
