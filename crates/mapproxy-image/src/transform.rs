@@ -43,7 +43,7 @@ pub fn transform(
     Ok(MapImage::from_pixels(out, options.clone()).with_cacheable(image.cacheable()))
 }
 
-/// Largest distance between the middle of a mesh's part and the exact transformation, in widths of a pixel of the answer
+/// Largest distance between points of a mesh's part and the exact transformation, in widths of a pixel of the answer
 /// (in both directions, so that meshes are MapProxy's to the quad).
 pub const MAX_PIXEL_ERROR: f64 = 1.0;
 
@@ -59,6 +59,18 @@ fn window(src: &Bbox, src_size: Size, dst: &Bbox) -> [f64; 4] {
         (dst.max_x - src.min_x) / x_res,
         (src.max_y - dst.min_y) / y_res,
     ]
+}
+
+/// Where parts of a mesh are held against the exact transformation, as shares of their width and height.
+const PROBES: [f64; 2] = [0.5, 0.25];
+
+/// The point at a share of the width and height of four corners: upper left, lower left, lower right, upper right.
+fn inside(corners: &[(f64, f64); 4], at: f64) -> (f64, f64) {
+    let weights = [(1.0 - at) * (1.0 - at), (1.0 - at) * at, at * at, at * (1.0 - at)];
+    corners
+        .iter()
+        .zip(weights)
+        .fold((0.0, 0.0), |sum, (corner, weight)| (sum.0 + corner.0 * weight, sum.1 + corner.1 * weight))
 }
 
 /// Divides the answer until straight lines in each part are good enough.
@@ -80,21 +92,22 @@ fn mesh(src: (&Bbox, Size, &Srs), dst: (&Bbox, Size, &Srs)) -> Result<Vec<Quad>,
         dst_srs.transform_points(src_srs, &mut corners)?;
         let (corners, _) = corners.as_chunks::<4>();
         let to_pixel = |(x, y): (f64, f64)| ((x - src_bbox.min_x) / src_x_res, (src_bbox.max_y - y) / src_y_res);
-        // The middle by the mesh, back in the answer, where it should be.
-        let middle = |corners: &[(f64, f64); 4]| {
-            let sum = corners.iter().fold((0.0, 0.0), |sum, corner| (sum.0 + corner.0, sum.1 + corner.1));
-            (sum.0 / 4.0, sum.1 / 4.0)
-        };
-        let mut middles: Vec<_> = corners.iter().map(middle).collect();
-        src_srs.transform_points(dst_srs, &mut middles)?;
+        // Two points of each part by the mesh, back in the answer, where they should be. The middle alone does not do: the
+        // middle of a box around the equator is exact, however bent the rest is.
+        let mut probes: Vec<_> = corners.iter().flat_map(|corners| PROBES.map(|at| inside(corners, at))).collect();
+        src_srs.transform_points(dst_srs, &mut probes)?;
+        let (probes, _) = probes.as_chunks::<{ PROBES.len() }>();
         let mut next = Vec::new();
-        for ((&area, corners), middle) in level.iter().zip(corners).zip(middles) {
+        for ((&area, corners), probes) in level.iter().zip(corners).zip(probes) {
             let [left, top, right, bottom] = area;
             let (width, height) = (right - left, bottom - top);
-            let x = middle.0 - (dst_bbox.min_x + f64::from(left + right) / 2.0 * dst_x_res);
-            let y = middle.1 - (dst_bbox.max_y - f64::from(top + bottom) / 2.0 * dst_y_res);
-            let error = x.abs().max(y.abs()) / dst_x_res;
-            if width < SMALLEST_QUAD || height < SMALLEST_QUAD || error < MAX_PIXEL_ERROR {
+            let away = |(at, probe): (&f64, &(f64, f64))| {
+                let x = probe.0 - (dst_bbox.min_x + (f64::from(left) + at * f64::from(width)) * dst_x_res);
+                let y = probe.1 - (dst_bbox.max_y - (f64::from(top) + at * f64::from(height)) * dst_y_res);
+                x.abs().max(y.abs()) / dst_x_res
+            };
+            let is_good = PROBES.iter().zip(probes).map(away).all(|error| error < MAX_PIXEL_ERROR);
+            if width < SMALLEST_QUAD || height < SMALLEST_QUAD || is_good {
                 quads.push(Quad { area, corners: corners.map(to_pixel) });
             } else {
                 divide(area, &mut next);
@@ -115,5 +128,46 @@ fn divide([left, top, right, bottom]: [u32; 4], parts: &mut Vec<[u32; 4]>) {
         parts.extend([[left, top, right, y], [left, y, right, bottom]]);
     } else {
         parts.extend([[left, top, x, y], [x, top, right, y], [left, y, x, bottom], [x, y, right, bottom]]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mapproxy_grid::{Bbox, Size, Srs};
+
+    use super::*;
+    use crate::{ImageFormat, PixelMode, Pixels, Resampling};
+
+    /// Green counts northwards, in 256ths of web mercator's world.
+    fn mercator_world() -> MapImage {
+        let rows = (0..1024_u32).flat_map(|row| [0, 255 - (row / 4) as u8, 0].repeat(1024));
+        let pixels = Pixels::new(Size::new(1024, 1024), PixelMode::Rgb, rows.collect());
+        let options = ImageOptions { resampling: Resampling::Nearest, ..ImageOptions::new(ImageFormat::png()) };
+        MapImage::from_pixels(pixels, Arc::new(options))
+    }
+
+    #[test]
+    fn maps_around_the_equator_are_bent_as_all_others() {
+        const HALF: f64 = 20037508.342789244;
+        let (mercator, wgs84) = (Srs::web_mercator(), Srs::wgs84());
+        let world = Bbox::new(-HALF, -HALF, HALF, HALF);
+        for (south, north) in [(-90.0, 90.0), (-80.0, 80.0), (-80.0, 40.0), (-40.0, 120.0 - 40.0)] {
+            let (size, wanted) = (Size::new(1024, 512), Bbox::new(-180.0, south, 180.0, north));
+            let image = mercator_world();
+            let options = Arc::clone(image.options());
+            let map = transform(&image, (&world, &mercator), (&wanted, size, &wgs84), &options).unwrap();
+            let pixels = map.pixels().unwrap();
+            for row in (0..512).step_by(8) {
+                let latitude = north - (f64::from(row) + 0.5) / 512.0 * (north - south);
+                if latitude.abs() > 65.0 {
+                    continue;
+                }
+                let mut point = [(0.0, latitude)];
+                wgs84.transform_points(&mercator, &mut point).unwrap();
+                let green = ((point[0].1 + HALF) / (2.0 * HALF) * 256.0) as u8;
+                let is = pixels.pixel(512, row)[1];
+                assert!(is.abs_diff(green) <= 1, "{is} instead of {green} at {latitude}, map of {wanted}");
+            }
+        }
     }
 }
