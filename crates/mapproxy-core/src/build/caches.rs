@@ -182,7 +182,6 @@ impl Parts<'_> {
 
     /// Caches whose tiles can be taken as they are: all sources have one grid, which this cache's is a part of, and
     /// this cache's format. `Some(None)`: they must be asked for maps.
-    #[expect(clippy::type_complexity, reason = "an error told, no such case, the sources")]
     fn tiles_of_caches(&self, config: &Cache, grid: &Arc<TileGrid>) -> Option<Option<Vec<Arc<dyn MapSource>>>> {
         let mut tiles: Vec<Arc<dyn MapSource>> = Vec::new();
         for source in &config.sources {
