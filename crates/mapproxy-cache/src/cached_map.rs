@@ -40,15 +40,16 @@ impl CachedMap {
 
     /// The map, all of which lies inside of the extent.
     fn draw(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        let dimensions = self.manager.own_dimensions(&query.dimensions);
         let grid = self.manager.grid();
         if let Some(coord) = exact_tile(grid, query) {
             self.check_limit(1)?;
-            let tile = self.manager.load_many(&[Some(coord)], &query.dimensions, query.purpose)?.pop();
+            let tile = self.manager.load_many(&[Some(coord)], &dimensions, query.purpose)?.pop();
             return Ok(tile.and_then(|tile| self.image_of(tile)));
         }
         let Some(affected) = grid.affected_tiles(&query.bbox, query.size, &query.srs)? else { return Ok(None) };
         self.check_limit(u64::from(affected.columns) * u64::from(affected.rows))?;
-        let loaded = self.manager.load_uncut(&affected.tiles, &query.dimensions, query.purpose)?;
+        let loaded = self.manager.load_uncut(&affected.tiles, &dimensions, query.purpose)?;
         let cacheable = loaded.iter().all(|tile| tile.cacheable);
         let images: Vec<_> = loaded.into_iter().map(|tile| self.image_of(tile)).collect();
         if images.iter().all(Option::is_none) {
@@ -57,7 +58,7 @@ impl CachedMap {
         let options = self.manager.image();
         let mut broken = |place: usize, error: &mapproxy_image::ImageError| {
             if let Some(Some(coord)) = affected.tiles.get(place) {
-                self.manager.discard(*coord, &query.dimensions, error);
+                self.manager.discard(*coord, &dimensions, error);
             }
         };
         let joined = tiles::join(&images, affected.columns, affected.rows, grid.tile_size(), options, &mut broken);
@@ -176,7 +177,10 @@ impl MapSource for CachedTiles {
                 ),
             });
         };
-        let tile = self.manager.load_many(&[Some(coord)], &query.dimensions, query.purpose)?.pop();
+        let tile = self
+            .manager
+            .load_many(&[Some(coord)], &self.manager.own_dimensions(&query.dimensions), query.purpose)?
+            .pop();
         Ok(tile.and_then(|tile| {
             let image = MapImage::from_encoded(tile.bytes?, Arc::clone(self.manager.image()));
             Some(image.with_cacheable(tile.cacheable))

@@ -55,6 +55,8 @@ pub struct ManagerOptions {
     pub locker: Option<TileLocker>,
     /// Who draws missing tiles, bottom to top; none: only what is stored.
     pub sources: Vec<Arc<dyn MapSource>>,
+    /// Names of the dimensions that the sources ask for. Others, which strangers may send at will, do not tell tiles apart.
+    pub dimensions: Vec<String>,
     /// Of the tiles; `format` is set.
     pub image: Arc<ImageOptions>,
     /// How missing tiles are created.
@@ -135,6 +137,15 @@ impl TileManager {
     /// Options of the tiles.
     pub fn image(&self) -> &Arc<ImageOptions> {
         &self.options.image
+    }
+
+    /// Those of a query's dimensions that tell tiles apart.
+    pub(crate) fn own_dimensions(&self, dimensions: &Dimensions) -> Dimensions {
+        let known = |name: &str| self.options.dimensions.iter().any(|own| own.eq_ignore_ascii_case(name));
+        if dimensions.iter().all(|(name, _)| known(name)) {
+            return Arc::clone(dimensions);
+        }
+        dimensions.iter().filter(|(name, _)| known(name)).cloned().collect()
     }
 
     /// The tile if it can be had at once: kept and fresh, or known to be empty. Never waits for a source or a lock:

@@ -188,6 +188,7 @@ pub(crate) fn cache_in(base: Arc<tempfile::TempDir>, sources: &[&Arc<FakeSource>
         permissions: Permissions::default(),
     };
     let options = ManagerOptions {
+        dimensions: Vec::new(),
         name: "test".into(),
         grid: grid(),
         store: Some(Arc::new(store)),

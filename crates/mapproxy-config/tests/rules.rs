@@ -189,7 +189,6 @@ fn rules_of_caches() {
     for (options, expected) in [
         ("format: mixed", "request_format must be set to image/png or image/vnd.jpeg-png"),
         ("format: mixed, request_format: image/jpeg", "request_format must be set to image/png"),
-        ("format: nonsense", "unknown image format 'nonsense'"),
         ("upscale_tiles: -1", "upscale_tiles must be positive"),
         ("downscale_tiles: -1", "downscale_tiles must be positive"),
         ("upscale_tiles: 1, downscale_tiles: 1", "cannot use both upscale_tiles and downscale_tiles"),
@@ -223,6 +222,7 @@ fn rules_of_caches() {
         }
         is_error(&with_cache(options), expected);
     }
+    is_warning(&with_cache("format: png24"), "unknown image format 'png24': tiles are stored as image/png");
     is_fine(&with_cache("upscale_tiles: 0, refresh_before: {days: 1, hours: 2}"));
     is_fine(&with_cache("refresh_before: {time: 2010-10-21T12:35:00}"));
     is_fine(&with_cache("refresh_before: {time: '2010-10-21T12:35:00'}"));

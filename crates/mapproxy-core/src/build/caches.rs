@@ -11,7 +11,9 @@ use mapproxy_cache::{
 };
 use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::{Cache, RescaleFrom};
-use mapproxy_config::checked::{self, CacheGrid, CacheStore, FileLayout, SingleColorLink, SourceTarget, UseDirectFrom};
+use mapproxy_config::checked::{
+    self, CacheGrid, CacheStore, FileLayout, SingleColorLink, SourceKind, SourceTarget, UseDirectFrom,
+};
 use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, SupportedSrs, TileGrid};
 use mapproxy_image::{Color, ImageFormat, ImageOptions, message};
 use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
@@ -123,6 +125,7 @@ impl Parts<'_> {
         });
         let [columns, rows] = config.meta_size;
         let options = ManagerOptions {
+            dimensions: self.dimensions_of(config),
             name: Arc::clone(&config.name),
             grid,
             store,
@@ -155,6 +158,26 @@ impl Parts<'_> {
             cache_rescaled_tiles: config.rescale.is_some_and(|rescale| rescale.store),
         };
         self.told(&config.at, TileManager::new(options))
+    }
+
+    /// Names of parameters that the sources of a cache forward, those of caches below included.
+    fn dimensions_of(&self, config: &Cache) -> Vec<String> {
+        let mut names = Vec::new();
+        for source in &config.sources {
+            match &source.target {
+                SourceTarget::Cache(name) => {
+                    names.extend(
+                        self.config.caches.get(name).map(|below| self.dimensions_of(below)).unwrap_or_default(),
+                    );
+                }
+                SourceTarget::Source { name, .. } => {
+                    if let Some(SourceKind::Wms(wms)) = self.config.sources.get(name).map(|source| &source.kind) {
+                        names.extend(wms.forward_req_params.iter().cloned());
+                    }
+                }
+            }
+        }
+        names
     }
 
     /// The sources of a cache in one of its grids, bottom to top.

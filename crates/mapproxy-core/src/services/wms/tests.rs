@@ -434,6 +434,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
     grid.bbox = Some(Bbox::new(300_000.0, 5_200_000.0, 900_000.0, 6_100_000.0));
     let grid = Arc::new(grid.build().unwrap());
     let manager = TileManager::new(ManagerOptions {
+        dimensions: Vec::new(),
         name: "utm".into(),
         grid: Arc::clone(&grid),
         store: None,
