@@ -198,11 +198,11 @@ struct Hop<'a> {
 impl UreqClient {
     fn exchange(&self, request: &UpstreamRequest) -> Result<UpstreamResponse, ClientError> {
         let fail = |kind, reason: String| ClientError::new(kind, RedactedUrl::new(&request.url), reason);
-        let uri: Uri = request.url.parse().map_err(|e| fail(ErrorKind::InvalidUrl, format!("{e}")))?;
-        if uri.port().is_some() && uri.port_u16().is_none() {
+        if names_impossible_port(&request.url) {
             // The URL is well formed, but no server can be there.
             return Err(fail(ErrorKind::Connection, "the port is above 65535".to_owned()));
         }
+        let uri: Uri = request.url.parse().map_err(|e| fail(ErrorKind::InvalidUrl, format!("{e}")))?;
         if !is_askable(&uri) {
             return Err(fail(ErrorKind::InvalidUrl, "http://host/… or https://host/… is needed".to_owned()));
         }
@@ -406,4 +406,10 @@ fn classify(error: &ureq::Error) -> (ErrorKind, String) {
 
 fn is_certificate(error: Option<&rustls::Error>) -> bool {
     matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+}
+/// The authority ends in a number that is no port.
+fn names_impossible_port(url: &str) -> bool {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or("");
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_err()
 }
