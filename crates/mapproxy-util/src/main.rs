@@ -1,4 +1,8 @@
 //! `mapproxy-util`: the command line of MapProxy. One file for each command.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments of options are their help texts, where [..] is no link"
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
