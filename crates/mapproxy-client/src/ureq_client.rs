@@ -155,7 +155,7 @@ impl Clients {
 
 /// The client that speaks to the network: HTTP/1.1 with connections kept open.
 ///
-/// Redirects are followed (up to [`redirect::LIMIT`]), Basic and Digest challenges answered with the request's
+/// Redirects are followed (up to `redirect::LIMIT`), Basic and Digest challenges answered with the request's
 /// credentials; a whole exchange may last ten time-outs, at least five minutes. Each request writes a line to the log
 /// target `mapproxy.source.request`: method, URL, status, KiB, milliseconds.
 #[derive(Debug)]

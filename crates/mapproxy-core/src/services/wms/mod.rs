@@ -1,8 +1,8 @@
 //! Web Map Service 1.0.0, 1.1.0, 1.1.1 and 1.3.0 (OGC 00-028, 01-047r2, 01-068r3, 06-042), with the tiles of WMS-C.
 //!
-//! A request is parsed ([`request`]) in the words of its version ([`dialect`]), checked against the layers ([`tree`])
-//! and limits, drawn ([`map`], [`tiled`]) or answered by the capabilities document; what goes wrong on the way is an
-//! exception in the form the client asks for ([`error`]).
+//! A request is parsed (`request`) in the words of its version (`dialect`), checked against the layers (`tree`)
+//! and limits, drawn (`map`, `tiled`) or answered by the capabilities document; what goes wrong on the way is an
+//! exception in the form the client asks for (`error`).
 
 mod boxes;
 mod capabilities;
