@@ -81,6 +81,18 @@ fn few_colors_take_few_bits_and_are_exact() {
 }
 
 #[test]
+fn large_maps_are_exact_too() {
+    for colors in [2u32, 9, 200] {
+        let size = Size::new(1021, 601);
+        let pixel = |i: u32| [((i % 1021 / 37 + i / 1021 / 11) % colors) as u8, 3, 9];
+        let pixels = Pixels::new(size, PixelMode::Rgb, (0..1021 * 601).flat_map(pixel).collect());
+        let file = encode(&pixels, &options("image/png"));
+        assert!(codec::decode(&file, 1 << 20).unwrap() == pixels, "{colors}");
+        assert!(file.len() < 60_000, "{colors}: {}", file.len());
+    }
+}
+
+#[test]
 fn palettes_keep_alpha_where_the_picture_may_be_transparent_and_lose_it_otherwise() {
     let pixels = colorful(PixelMode::Rgba);
     let png = options("image/png");

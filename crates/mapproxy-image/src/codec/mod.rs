@@ -6,6 +6,7 @@
 mod gif;
 mod jpeg;
 pub(crate) mod png;
+mod runs;
 mod tiff;
 mod webp;
 

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use mapproxy_grid::Size;
 
-use super::{Header, broken, in_mode, within_limit};
+use super::{Header, broken, in_mode, runs, within_limit};
 use crate::options::ModeOption;
 use crate::quantize::{self, Paletted};
 use crate::{Codec, ImageError, ImageFormat, ImageOptions, PixelMode, Pixels};
@@ -207,8 +207,8 @@ pub(super) fn encode(pixels: &Pixels, format: &ImageFormat, options: &ImageOptio
         PixelMode::Rgba => ColorType::Rgba,
     };
     // Drawn maps repeat whole pixels, which a filter hides from deflate; photos only shrink with one.
-    let (filter, level) = if is_drawn(pixels) { (Filter::NoFilter, 3) } else { (Filter::Up, 2) };
-    write(pixels.size(), color, BitDepth::Eight, None, filter, level, pixels.data())
+    let way = if is_drawn(pixels) { Way::Search(Filter::NoFilter, 3) } else { Way::Search(Filter::Up, 2) };
+    write(pixels.size(), color, BitDepth::Eight, None, way, pixels.data())
 }
 
 /// A PNG with the fewest bits a pixel that hold the palette.
@@ -226,7 +226,10 @@ fn encode_paletted(paletted: &Paletted, size: Size) -> Result<Vec<u8>, String> {
         packed = pack(&paletted.indices, size.width as usize, depth as u8);
         &packed
     };
-    write(size, ColorType::Indexed, depth, Some(&paletted.palette), Filter::NoFilter, 2, data)
+    // Tiles are made once and read often; maps are made for one reader, and searched for runs only.
+    const LARGEST_TILE: u64 = 512 * 512;
+    let way = if size.pixels() <= LARGEST_TILE { Way::Search(Filter::NoFilter, 3) } else { Way::Runs };
+    write(size, ColorType::Indexed, depth, Some(&paletted.palette), way, data)
 }
 
 /// Rows of `bits` a pixel, each row starting on a byte.
@@ -266,13 +269,20 @@ fn is_drawn(pixels: &Pixels) -> bool {
     same * 2 >= near + far && near <= far
 }
 
+/// How rows are compressed.
+enum Way {
+    /// Filtered, then zlib of some level.
+    Search(Filter, u8),
+    /// Runs of equal bytes only.
+    Runs,
+}
+
 fn write(
     size: Size,
     color: ColorType,
     depth: BitDepth,
     palette: Option<&[[u8; 4]]>,
-    filter: Filter,
-    level: u8,
+    way: Way,
     data: &[u8],
 ) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(data.len() / 8 + 1024);
@@ -286,10 +296,25 @@ fn write(
             encoder.set_trns(palette[..=last].iter().map(|color| color[3]).collect::<Vec<u8>>());
         }
     }
-    encoder.set_deflate_compression(DeflateCompression::Level(level));
-    encoder.set_filter(filter);
+    if let Way::Search(filter, level) = way {
+        encoder.set_deflate_compression(DeflateCompression::Level(level));
+        encoder.set_filter(filter);
+    }
     let mut writer = encoder.write_header().map_err(|error| error.to_string())?;
-    writer.write_image_data(data).map_err(|error| error.to_string())?;
+    match way {
+        Way::Search(..) => writer.write_image_data(data),
+        Way::Runs => {
+            let row = data.len() / size.height.max(1) as usize;
+            let mut rows = Vec::with_capacity(data.len() + size.height as usize);
+            for row in data.chunks(row.max(1)) {
+                // No filter.
+                rows.push(0);
+                rows.extend_from_slice(row);
+            }
+            writer.write_chunk(png::chunk::IDAT, &runs::zlib(&rows))
+        }
+    }
+    .map_err(|error| error.to_string())?;
     writer.finish().map_err(|error| error.to_string())?;
     Ok(out)
 }
