@@ -24,7 +24,7 @@ pub enum Resampling {
     Nearest,
     /// Weighted from 2×2 pixels.
     Bilinear,
-    /// Weighted from 4×4 pixels (a = -0.5).
+    /// Weighted from 4×4 pixels (a = -1, as MapProxy has it).
     #[default]
     Bicubic,
 }
