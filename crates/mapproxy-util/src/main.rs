@@ -8,6 +8,7 @@
 mod address;
 mod application;
 mod check;
+mod create;
 mod debug;
 mod example;
 mod logging;
@@ -46,6 +47,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Say what is wrong with a configuration
     Check(check::Arguments),
+    /// Create files to begin with: configurations, programs, what goes into other servers
+    Create(create::Arguments),
 }
 
 /// Why a command ends before its work is done, with the exit status that tells.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::ServeDevelop(arguments) => serve_develop::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Create(arguments) => create::run(arguments),
     };
     match result {
         Ok(status) => status,
