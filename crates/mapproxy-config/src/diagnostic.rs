@@ -127,6 +127,18 @@ impl Diagnostics {
         self.0.is_empty()
     }
 
+    /// `2 errors, 1 warning`.
+    pub fn summary(&self) -> String {
+        let errors = self.errors().count();
+        let count = |count: usize, noun: &str| {
+            let plural = if count == 1 { "" } else { "s" };
+            (count > 0).then(|| format!("{count} {noun}{plural}"))
+        };
+        let counts: Vec<String> =
+            [count(errors, "error"), count(self.len() - errors, "warning")].into_iter().flatten().collect();
+        if counts.is_empty() { "no errors, no warnings".to_owned() } else { counts.join(", ") }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

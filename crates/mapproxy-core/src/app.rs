@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::response::{plain, respond};
 use crate::services::markup::escape;
-use crate::{Incoming, Request, Response, Service};
+use crate::{Incoming, ProxyRules, Request, Response, Service};
 
 /// Answers requests. Servers, middleware and tests speak to this trait only; it knows no runtime and no sockets.
 pub trait Application: Send + Sync {
@@ -38,6 +38,7 @@ pub struct App {
     /// By first segment of the path.
     services: HashMap<&'static str, Arc<dyn Service>>,
     allow_origin: Option<HeaderValue>,
+    proxies: ProxyRules,
     welcome: Welcome,
 }
 
@@ -51,9 +52,10 @@ impl App {
     pub(crate) fn new(
         services: HashMap<&'static str, Arc<dyn Service>>,
         allow_origin: Option<HeaderValue>,
+        proxies: ProxyRules,
         welcome: Welcome,
     ) -> App {
-        App { services, allow_origin, welcome }
+        App { services, allow_origin, proxies, welcome }
     }
 
     fn route(&self, request: &Incoming<'_>) -> Response {
@@ -66,15 +68,18 @@ impl App {
     }
 
     /// Headers that all answers carry.
-    fn finish(&self, mut response: Response) -> Response {
+    fn finish(&self, request: &Incoming<'_>, mut response: Response) -> Response {
         if let Some(origin) = &self.allow_origin {
             response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
         let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
         // Documents name URLs, which depend on how the client came here.
         if kind.starts_with(b"text/") || kind.starts_with(b"application/") {
-            let names = HeaderValue::from_static("X-Script-Name, X-Forwarded-Host, X-Forwarded-Proto");
-            response.headers_mut().insert(VARY, names);
+            let names = "X-Script-Name, X-Forwarded-Host, X-Forwarded-Proto";
+            let all = "X-Script-Name, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Prefix, Forwarded";
+            let has_others = ["x-forwarded-prefix", "forwarded"].iter().any(|name| request.headers.contains_key(*name));
+            let names = if has_others { all } else { names };
+            response.headers_mut().insert(VARY, HeaderValue::from_static(names));
         }
         response
     }
@@ -82,7 +87,7 @@ impl App {
 
 impl Application for App {
     fn call(&self, request: Request) -> Response {
-        let incoming = Incoming::new(&request);
+        let incoming = Incoming::with_rules(&request, &self.proxies);
         let answer = catch_unwind(AssertUnwindSafe(|| self.route(&incoming)));
         let response = answer.unwrap_or_else(|panic| {
             log::error!(
@@ -95,15 +100,15 @@ impl Application for App {
             );
             plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         });
-        self.finish(response)
+        self.finish(&incoming, response)
     }
 
     fn call_now(&self, request: &Request) -> Option<Response> {
-        let incoming = Incoming::new(request);
+        let incoming = Incoming::with_rules(request, &self.proxies);
         let service = self.services.get(incoming.first_segment())?;
         // A defect shows in `call`, which comes next.
         let answer = catch_unwind(AssertUnwindSafe(|| service.handle_now(&incoming))).ok()??;
-        Some(self.finish(answer))
+        Some(self.finish(&incoming, answer))
     }
 }
 

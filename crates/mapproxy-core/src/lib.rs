@@ -16,6 +16,7 @@ mod build;
 mod conditional;
 mod layers;
 mod params;
+mod proxies;
 pub mod request;
 mod response;
 pub mod services;
@@ -27,6 +28,8 @@ pub use layers::{
     Attribution, Identifier, KeywordList, LayerMetadata, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
 };
 pub use params::Params;
+pub use proxies::{ProxyRules, ProxyRulesError, PublicUrl};
 pub use request::{Incoming, Request, Urls};
-pub use response::{Body, Response};
+pub use response::{Body, CacheState, Response};
 pub use services::Service;
+pub use wrap::make_multi_app;

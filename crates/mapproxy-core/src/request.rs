@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::Params;
+use crate::proxies::{ProxyRules, is_host};
 
 /// A request, its body read completely (bodies are never used: OGC parameters come in the query).
 pub type Request = http::Request<Bytes>;
@@ -20,6 +22,26 @@ pub struct ScriptName(pub String);
 #[derive(Clone, Copy, Debug)]
 pub struct Scheme(pub &'static str);
 
+/// Who is at the other end of the connection, as a request extension. Without it nobody is trusted where
+/// [`ProxyRules`] have a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A machine.
+    Ip(IpAddr),
+    /// A program on this machine, on a Unix socket.
+    Unix,
+}
+
+/// Where the client believes the application to stand, as a request extension. An application that holds others finds
+/// it out once, takes its part off the path, and leaves it to them; they look at no header again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Standing {
+    /// Scheme, host and port.
+    origin: String,
+    /// The path of the application, without a slash at its end.
+    script_name: String,
+}
+
 /// A request on its way through the router.
 #[derive(Debug)]
 pub struct Incoming<'a> {
@@ -31,12 +53,15 @@ pub struct Incoming<'a> {
     pub headers: &'a HeaderMap,
     params: OnceCell<Params>,
     request: &'a Request,
+    rules: &'a ProxyRules,
     script_name: Cow<'a, str>,
 }
 
 /// The addresses under which the client knows us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Urls {
+    /// Scheme, host and port.
+    pub origin: String,
     /// Scheme, host and script name, without trailing slash.
     pub script: String,
     /// `script` with the path that was called.
@@ -46,19 +71,32 @@ pub struct Urls {
 const PATH_SAFE: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}').add(b'%');
 
+static ANYBODY: ProxyRules = ProxyRules::believing_all();
+
 impl<'a> Incoming<'a> {
-    /// Takes the script name off the path.
+    /// Takes the script name off the path, believing what proxies say.
     pub fn new(request: &'a Request) -> Incoming<'a> {
+        Incoming::with_rules(request, &ANYBODY)
+    }
+
+    /// Takes the script name off the path, as far as `rules` believe in it.
+    pub fn with_rules(request: &'a Request, rules: &'a ProxyRules) -> Incoming<'a> {
         let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let script_name: Cow<'a, str> = match (header("x-script-name"), request.extensions().get::<ScriptName>()) {
-            (Some(name), _) => Cow::Borrowed(name),
-            (None, Some(ScriptName(name))) => Cow::Borrowed(name),
-            (None, None) => Cow::Borrowed(""),
-        };
-        let path = match strip_prefix(&path, script_name.trim_end_matches('/')) {
-            Some(rest) => Cow::Owned(rest),
-            None => path,
+        let (path, script_name) = match request.extensions().get::<Standing>() {
+            Some(standing) => (path, Cow::Borrowed(standing.script_name.as_str())),
+            None => {
+                let name = match (rules.fixed(), request.extensions().get::<ScriptName>()) {
+                    (Some(public), _) => Cow::Borrowed(public.path.as_str()),
+                    (None, known) => match (rules.script_name(request), known) {
+                        (Some(name), _) => name,
+                        (None, Some(ScriptName(name))) => Cow::Borrowed(name.as_str()),
+                        (None, None) => Cow::Borrowed(""),
+                    },
+                };
+                let name = rooted(name);
+                let path = strip_prefix(&path, &name).map_or(path, Cow::Owned);
+                (path, name)
+            }
         };
         Incoming {
             path,
@@ -66,8 +104,59 @@ impl<'a> Incoming<'a> {
             headers: request.headers(),
             params: OnceCell::new(),
             request,
+            rules,
             script_name,
         }
+    }
+
+    /// The request as an application sees it that stands at `prefix` (`/maps`) in this one; `None` if the path does not
+    /// begin with it.
+    pub(crate) fn mounted(&self, prefix: &str) -> Option<Request> {
+        let rest = match prefix {
+            "" => self.path.clone().into_owned(),
+            prefix => strip_prefix(&self.path, prefix)?,
+        };
+        let mut standing = self.standing();
+        standing.script_name.push_str(prefix);
+        self.for_target(&self.target(&rest), standing)
+    }
+
+    /// A request for `target`, path and query, that comes to this application in the same way as this one.
+    pub(crate) fn beside(&self, target: &str) -> Option<Request> {
+        self.for_target(target, self.standing())
+    }
+
+    /// The request as an application sees it that stands at `prefix` unless a proxy says something else, and takes it
+    /// off the path where it is there. `scheme` goes before what proxies say.
+    pub(crate) fn standing_at(&self, prefix: &str, scheme: Option<&'static str>) -> Request {
+        let mut standing = self.standing();
+        let mut path = Cow::Borrowed(&*self.path);
+        if standing.script_name.is_empty() {
+            standing.script_name = prefix.to_owned();
+            path = strip_prefix(&path, prefix).map_or(path, Cow::Owned);
+        }
+        if let (Some(scheme), Some((_, host))) = (scheme, standing.origin.split_once("://")) {
+            standing.origin = format!("{scheme}://{host}");
+        }
+        // A path that was one stays one.
+        self.for_target(&self.target(&path), standing).unwrap_or_else(|| self.request.clone())
+    }
+
+    /// `path` with our query.
+    fn target(&self, path: &str) -> String {
+        let path = utf8_percent_encode(path, PATH_SAFE);
+        match self.request.uri().query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_string(),
+        }
+    }
+
+    fn for_target(&self, target: &str, standing: Standing) -> Option<Request> {
+        let target = Uri::try_from(target).ok()?;
+        let mut request = self.request.clone();
+        *request.uri_mut() = target;
+        request.extensions_mut().insert(standing);
+        Some(request)
     }
 
     /// The query's parameters; parsed at the first call.
@@ -91,27 +180,49 @@ impl<'a> Incoming<'a> {
         self.request.extensions()
     }
 
-    /// The addresses under which the client knows us, by `X-Forwarded-Proto`, `X-Forwarded-Host` or `Host`.
+    /// The addresses under which the client knows us: as [`ProxyRules`] fix them, else as the proxies say that they
+    /// believe, else by `Host`.
     pub fn urls(&self) -> Urls {
-        let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
-        let server_scheme = self.request.extensions().get::<Scheme>().map_or("http", |scheme| scheme.0);
-        let scheme = header("x-forwarded-proto").unwrap_or(server_scheme);
-        let host = match header("x-forwarded-host") {
-            Some(hosts) => hosts.split(',').next().unwrap_or("").trim(),
-            None => {
-                let host = header("host").or_else(|| self.request.uri().authority().map(|a| a.as_str()));
-                let host = host.unwrap_or("localhost");
-                match scheme {
-                    "http" => host.strip_suffix(":80").unwrap_or(host),
-                    "https" => host.strip_suffix(":443").unwrap_or(host),
-                    _ => host,
-                }
-            }
-        };
-        let name = utf8_percent_encode(self.script_name.trim_end_matches('/'), PATH_SAFE);
-        let script = format!("{scheme}://{host}{name}");
+        let Standing { origin, script_name } = self.standing();
+        let script = format!("{origin}{}", utf8_percent_encode(&script_name, PATH_SAFE));
         let base = format!("{script}{}", utf8_percent_encode(&self.path, PATH_SAFE));
-        Urls { script, base }
+        Urls { origin, script, base }
+    }
+
+    fn standing(&self) -> Standing {
+        match (self.rules.fixed(), self.request.extensions().get::<Standing>()) {
+            (Some(public), _) => Standing { origin: public.origin.clone(), script_name: public.path.clone() },
+            (None, Some(standing)) => standing.clone(),
+            (None, None) => Standing { origin: self.origin(), script_name: self.script_name.clone().into_owned() },
+        }
+    }
+
+    fn origin(&self) -> String {
+        let extensions = self.request.extensions();
+        let forwarded = self.rules.forwarded(extensions.get::<Peer>().copied(), self.headers);
+        let scheme = forwarded.scheme.unwrap_or_else(|| extensions.get::<Scheme>().map_or("http", |scheme| scheme.0));
+        if let Some(host) = forwarded.host {
+            return format!("{scheme}://{host}");
+        }
+        let named = self.headers.get("host").and_then(|value| value.to_str().ok());
+        let named = named.or_else(|| self.request.uri().authority().map(|authority| authority.as_str()));
+        let host = named.filter(|host| is_host(host)).unwrap_or("localhost");
+        let host = match scheme {
+            "https" => host.strip_suffix(":443").unwrap_or(host),
+            _ => host.strip_suffix(":80").unwrap_or(host),
+        };
+        format!("{scheme}://{host}")
+    }
+}
+
+/// A script name as a prefix of paths: with a slash before it and none behind it, or empty.
+fn rooted(name: Cow<'_, str>) -> Cow<'_, str> {
+    match name {
+        Cow::Borrowed(name) => {
+            let name = name.trim_end_matches('/');
+            if name.is_empty() || name.starts_with('/') { Cow::Borrowed(name) } else { Cow::Owned(format!("/{name}")) }
+        }
+        Cow::Owned(name) => Cow::Owned(rooted(Cow::Borrowed(&name)).into_owned()),
     }
 }
 
@@ -170,5 +281,46 @@ mod tests {
         let headers = [("host", "inner:8080"), ("x-forwarded-host", "a.b:99, c.d"), ("x-forwarded-proto", "https")];
         let request = request("/service", &headers);
         assert_eq!(Incoming::new(&request).urls().base, "https://a.b:99/service");
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_not_repeated() {
+        let request = request("/service", &[("host", "a\"><script>")]);
+        assert_eq!(Incoming::new(&request).urls().base, "http://localhost/service");
+    }
+
+    #[test]
+    fn a_public_url_is_named_whatever_the_headers_say() {
+        let rules = ProxyRules::default().public_url("https://maps.example/gis data".parse().unwrap());
+        let headers = [("host", "inner"), ("x-forwarded-host", "evil"), ("x-script-name", "/evil")];
+        for uri in ["/service", "/gis%20data/service"] {
+            let request = request(uri, &headers);
+            let incoming = Incoming::with_rules(&request, &rules);
+            assert_eq!(incoming.path, "/service");
+            assert_eq!(incoming.urls().base, "https://maps.example/gis%20data/service");
+        }
+    }
+
+    #[test]
+    fn strangers_cannot_take_anything_off_the_path() {
+        let rules = ProxyRules::default().trust_only(&["127.0.0.1"]).unwrap();
+        let mut request = request("/maps/service", &[("host", "a.b"), ("x-script-name", "/maps")]);
+        assert_eq!(Incoming::with_rules(&request, &rules).urls().base, "http://a.b/maps/service");
+        request.extensions_mut().insert(Peer::Ip([127, 0, 0, 1].into()));
+        let incoming = Incoming::with_rules(&request, &rules);
+        assert_eq!((incoming.first_segment(), incoming.urls().script.as_str()), ("service", "http://a.b/maps"));
+    }
+
+    #[test]
+    fn a_mounted_application_is_named_behind_the_script_name() {
+        let request = request("/gis/a%20b/service?x=%2F", &[("host", "a.b"), ("x-script-name", "/gis")]);
+        let outer = Incoming::new(&request);
+        assert!(outer.mounted("/a").is_none() && outer.mounted("/service").is_none());
+        let mounted = outer.mounted("/a b").unwrap();
+        let inner = Incoming::new(&mounted);
+        assert_eq!((inner.path.as_ref(), inner.raw_query), ("/service", "x=%2F"));
+        assert_eq!(inner.urls().base, "http://a.b/gis/a%20b/service");
+        let root = outer.mounted("/a b").unwrap();
+        assert_eq!(Incoming::new(&root).mounted("").unwrap().uri(), "/service?x=%2F");
     }
 }

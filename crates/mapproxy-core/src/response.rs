@@ -1,6 +1,7 @@
 //! Answers.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, PRAGMA};
@@ -8,6 +9,28 @@ use http::{HeaderValue, StatusCode};
 
 /// An answer of an [`crate::Application`].
 pub type Response = http::Response<Body>;
+
+/// Where the tiles of an answer came from, as a response extension; without it, no cache was asked. Access logs and
+/// metrics tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CacheState {
+    /// All of them lay in the cache.
+    Hit,
+    /// Some had expired, and stood in for new ones that could not be had.
+    Stale,
+    /// Some had to be made.
+    Miss,
+}
+
+impl fmt::Display for CacheState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CacheState::Hit => "hit",
+            CacheState::Stale => "stale",
+            CacheState::Miss => "miss",
+        })
+    }
+}
 
 /// The body of an answer, complete in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

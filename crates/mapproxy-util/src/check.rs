@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use mapproxy_core::AppBuilder;
 
-use crate::application::summary;
 use crate::{FAILED, Failure, println};
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             if !diagnostics.is_empty() {
                 println(format_args!("{diagnostics}"));
             }
-            println(format_args!("{}", summary(path, &diagnostics)));
+            println(format_args!("{}: {}", path.display(), diagnostics.summary()));
         }
         Format::Json => {
             let report = serde_json::json!({ "valid": is_valid, "files": files, "diagnostics": diagnostics });

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::caches::Permissions;
 use super::image::ImageDefaults;
+use crate::Origin;
 
 /// What is left of `globals` when its defaults have been folded into sources, caches and grids.
 #[derive(Debug, Clone)]
@@ -35,6 +36,10 @@ pub struct Globals {
     pub template_dir: Option<PathBuf>,
     /// `debug_mode`.
     pub debug_mode: bool,
+    /// `public_url`: the address that answers name, whatever proxies say.
+    pub public_url: Option<(String, Origin)>,
+    /// `trusted_proxies`: addresses and networks whose headers are believed; `None`: everybody's.
+    pub trusted_proxies: Option<(Vec<String>, Origin)>,
 }
 
 /// How to speak to an upstream server; `http` of a source over `globals.http` over defaults.

@@ -22,6 +22,10 @@ record! {
         ogcapi: super::OgcApi,
         template_dir: Text,
         debug_mode: bool,
+        /// Not known to MapProxy 7.0.0.
+        public_url: Text,
+        /// Not known to MapProxy 7.0.0.
+        trusted_proxies: Vec<Spanned<Text>>,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::Resolver;
+use crate::Origin;
 use crate::checked::{Globals, HttpMethod, HttpOptions, ImageDefaults, Permissions, Resampling};
 use crate::findings::Findings;
 use crate::position::Spanned;
@@ -76,6 +77,14 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
             .map_or_else(|| "https://tile.openstreetmap.org/{z}/{x}/{y}.png".to_owned(), |url| url.value.to_string()),
         template_dir: raw.template_dir.as_ref().map(|dir| base_dir.join(&*dir.value)),
         debug_mode: raw.debug_mode.as_ref().is_some_and(|debug| debug.value),
+        public_url: raw
+            .public_url
+            .as_ref()
+            .map(|url| (url.value.to_string(), Origin::new("globals.public_url", url.span))),
+        trusted_proxies: raw.trusted_proxies.as_ref().map(|proxies| {
+            let names = proxies.value.iter().map(|proxy| proxy.value.to_string()).collect();
+            (names, Origin::new("globals.trusted_proxies", proxies.span))
+        }),
     };
     globals.http = http_over(&globals.http, http.map(|http| &http.value), base_dir, "globals.http", findings);
     globals

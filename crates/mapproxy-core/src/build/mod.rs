@@ -22,16 +22,23 @@ use mapproxy_config::checked::Name;
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
 use mapproxy_grid::{Srs, TileGrid};
 
-use crate::App;
+use crate::{App, ProxyRules, ProxyRulesError};
 
 /// Builds an [`App`] with what a configuration alone cannot say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AppBuilder {
     input: Input,
-    http_client: Option<Arc<dyn HttpClient>>,
+    extras: Extras,
 }
 
-#[derive(Debug)]
+/// What the program around us adds to the configuration.
+#[derive(Clone, Debug, Default)]
+struct Extras {
+    http_client: Option<Arc<dyn HttpClient>>,
+    proxies: ProxyRules,
+}
+
+#[derive(Clone, Debug)]
 enum Input {
     File(PathBuf),
     Text { text: Vec<u8>, base_dir: PathBuf },
@@ -66,22 +73,41 @@ pub fn make_app(config: impl AsRef<Path>) -> Result<App, BuildError> {
 impl AppBuilder {
     /// From a `mapproxy.yaml`; paths in it are relative to its directory.
     pub fn from_file(path: impl AsRef<Path>) -> AppBuilder {
-        AppBuilder { input: Input::File(path.as_ref().to_path_buf()), http_client: None }
+        AppBuilder::new(Input::File(path.as_ref().to_path_buf()))
     }
 
     /// From a configuration in memory; paths in it are relative to `base_dir`.
     pub fn from_text(text: impl Into<Vec<u8>>, base_dir: impl Into<PathBuf>) -> AppBuilder {
-        AppBuilder { input: Input::Text { text: text.into(), base_dir: base_dir.into() }, http_client: None }
+        AppBuilder::new(Input::Text { text: text.into(), base_dir: base_dir.into() })
     }
 
     /// Sends all upstream requests through `client`, in place of the configured HTTP options.
     pub fn http_client(mut self, client: Arc<dyn HttpClient>) -> AppBuilder {
-        self.http_client = Some(client);
+        self.extras.http_client = Some(client);
         self
     }
 
-    /// Reads, checks and builds.
-    pub fn build(self) -> Result<Built, BuildError> {
+    /// Whose word about our public address counts; goes before `globals.public_url` and `globals.trusted_proxies`.
+    #[must_use]
+    pub fn proxies(mut self, rules: ProxyRules) -> AppBuilder {
+        self.extras.proxies = rules;
+        self
+    }
+
+    fn new(input: Input) -> AppBuilder {
+        AppBuilder { input, extras: Extras::default() }
+    }
+
+    /// What it builds from, for people.
+    pub(crate) fn name(&self) -> std::path::Display<'_> {
+        match &self.input {
+            Input::File(path) => path.display(),
+            Input::Text { base_dir, .. } => base_dir.display(),
+        }
+    }
+
+    /// Reads, checks and builds; as often as wanted.
+    pub fn build(&self) -> Result<Built, BuildError> {
         let loaded = match &self.input {
             Input::File(path) => mapproxy_config::load(path),
             Input::Text { text, base_dir } => mapproxy_config::load_str(text, base_dir),
@@ -89,7 +115,7 @@ impl AppBuilder {
         let Some(config) = loaded.config else {
             return Err(BuildError { diagnostics: loaded.diagnostics, files: loaded.files });
         };
-        let parts = Parts::new(&config, self.http_client);
+        let parts = Parts::new(&config, self.extras.clone());
         let app = services::app(&parts);
         let mut diagnostics = loaded.diagnostics;
         diagnostics.0.extend(parts.diagnostics.into_inner());
@@ -104,7 +130,7 @@ impl AppBuilder {
 struct Parts<'a> {
     config: &'a Config,
     clients: Clients,
-    http_client: Option<Arc<dyn HttpClient>>,
+    extras: Extras,
     /// `globals.srs.preferred_src_proj`.
     preferred_srs: Arc<Vec<(Srs, Vec<Srs>)>>,
     grids: RefCell<HashMap<Name, Option<Arc<TileGrid>>>>,
@@ -113,11 +139,11 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn new(config: &'a Config, http_client: Option<Arc<dyn HttpClient>>) -> Parts<'a> {
+    fn new(config: &'a Config, extras: Extras) -> Parts<'a> {
         let mut parts = Parts {
             config,
             clients: Clients::default(),
-            http_client,
+            extras,
             preferred_srs: Arc::default(),
             grids: RefCell::default(),
             caches: RefCell::default(),
@@ -141,6 +167,20 @@ impl<'a> Parts<'a> {
     fn error<T>(&self, at: &Origin, message: impl fmt::Display) -> Option<T> {
         self.diagnostics.borrow_mut().push(self.config.error(at, message.to_string()));
         None
+    }
+
+    /// What the program says of proxies, and for the rest the configuration.
+    fn proxies(&self) -> Option<ProxyRules> {
+        let globals = &self.config.globals;
+        let mut configured = ProxyRules::default();
+        if let Some((proxies, at)) = &globals.trusted_proxies {
+            configured = configured.trust_only(proxies).map_or_else(|error| self.error(at, error), Some)?;
+        }
+        if let Some((url, at)) = &globals.public_url {
+            configured =
+                configured.public_url(url.parse().map_or_else(|error: ProxyRulesError| self.error(at, error), Some)?);
+        }
+        Some(self.extras.proxies.clone().or(&configured))
     }
 
     fn srs(&self, code: &str, at: &Origin) -> Option<Srs> {

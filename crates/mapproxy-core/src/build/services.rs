@@ -77,7 +77,8 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         }
         None => None,
     };
-    Some(App::new(routes, origin, Welcome { has_demo: services.demo.is_some() }))
+    let proxies = parts.proxies()?;
+    Some(App::new(routes, origin, proxies, Welcome { has_demo: services.demo.is_some() }))
 }
 
 impl Parts<'_> {

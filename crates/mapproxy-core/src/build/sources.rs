@@ -118,7 +118,7 @@ impl Parts<'_> {
     /// The way to a server that gets at most `limit` requests at once.
     fn client(&self, http: &HttpOptions, limit: Option<u32>, at: &Origin) -> Option<Arc<dyn HttpClient>> {
         let limit = limit.map(|requests| RequestLimit { requests, lock_dir: self.config.globals.lock_dir.clone() });
-        match (&self.http_client, limit) {
+        match (&self.extras.http_client, limit) {
             (Some(client), None) => Some(Arc::clone(client)),
             (Some(client), Some(limit)) => {
                 Some(Arc::new(Limited::new(Arc::clone(client), limit.requests, &limit.lock_dir, http.timeout)))

@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 
-use crate::{Application, Request, Response};
+use crate::{App, AppBuilder, Application, Request, Response};
 
 /// An application that can be replaced by a newer version of itself while it is in use.
 pub struct Reload<A> {
@@ -62,7 +62,7 @@ pub struct Watching {
 /// When a file was last changed and how long it is; `None` if it cannot be seen.
 type Stamp = Option<(SystemTime, u64)>;
 
-type Stamps = BTreeMap<PathBuf, Stamp>;
+pub(super) type Stamps = BTreeMap<PathBuf, Stamp>;
 
 impl<A> Reload<A> {
     /// Builds the application for the first time. `build` is called again for each new version.
@@ -89,6 +89,18 @@ impl<A> Reload<A> {
         self.rebuild(&mut watched, now)
     }
 
+    /// Builds anew if one of the files has changed and nobody else is at it.
+    pub fn check_unless_busy(&self) -> Outcome {
+        let Some(mut watched) = self.try_lock() else { return Outcome::Unchanged };
+        let now = stamps(watched.keys().cloned());
+        if *watched == now { Outcome::Unchanged } else { self.rebuild(&mut watched, now) }
+    }
+
+    /// Whether one of the files has changed and nobody is about to build anew.
+    pub fn has_changed(&self) -> bool {
+        self.try_lock().is_some_and(|watched| watched.iter().any(|(file, seen)| stamp(file) != *seen))
+    }
+
     /// Builds anew in any case.
     pub fn reload(&self) -> Outcome {
         let mut watched = self.lock();
@@ -99,6 +111,14 @@ impl<A> Reload<A> {
     fn lock(&self) -> MutexGuard<'_, Stamps> {
         // A panic while building leaves the old stamps, which are valid.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Stamps>> {
+        match self.watched.try_lock() {
+            Ok(watched) => Some(watched),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// `before` was taken before anything is read: what changes while we read is seen as changed next time.
@@ -132,6 +152,25 @@ impl<A> Reload<A> {
     }
 }
 
+impl Reload<App> {
+    /// The application that `builder` makes of its files, and of later versions of them. Warnings go to the log.
+    pub fn of_builder(builder: AppBuilder) -> Result<Reload<App>, NotLoaded> {
+        Reload::new(move || match builder.build() {
+            Ok(built) => {
+                for warning in built.diagnostics.warnings() {
+                    log::warn!(target: "mapproxy.config", "{warning}");
+                }
+                Ok(Loaded { app: built.app, files: built.files })
+            }
+            Err(error) => {
+                let reason =
+                    format!("{}\nERROR: {}: {}", error.diagnostics, builder.name(), error.diagnostics.summary());
+                Err(NotLoaded { reason, files: error.files })
+            }
+        })
+    }
+}
+
 impl<A: Send + Sync + 'static> Reload<A> {
     /// Calls [`Reload::check`] every `interval`, on a thread of its own.
     pub fn watch(self: &Arc<Self>, interval: Duration) -> std::io::Result<Watching> {
@@ -147,13 +186,17 @@ impl<A: Send + Sync + 'static> Reload<A> {
     }
 }
 
-fn stamps(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
+pub(super) fn stamps(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
     files.into_iter().map(stamped).collect()
 }
 
 fn stamped(file: PathBuf) -> (PathBuf, Stamp) {
-    let stamp = std::fs::metadata(&file).and_then(|metadata| Ok((metadata.modified()?, metadata.len()))).ok();
+    let stamp = stamp(&file);
     (file, stamp)
+}
+
+fn stamp(file: &Path) -> Stamp {
+    std::fs::metadata(file).and_then(|metadata| Ok((metadata.modified()?, metadata.len()))).ok()
 }
 
 #[deny(clippy::missing_trait_methods)]

@@ -7,7 +7,6 @@ mod preview;
 use std::sync::Arc;
 
 use askama::Template;
-use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use mapproxy_grid::Srs;
@@ -16,7 +15,7 @@ use super::ServiceMetadata;
 use super::tms::Tms;
 use super::wmts::Wmts;
 use crate::response::{plain, respond};
-use crate::{Incoming, MapLayer, Request, Response, Service};
+use crate::{Incoming, MapLayer, Response, Service};
 
 /// Nothing but our own pictures, scripts and styles.
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; script-src 'self'; style-src 'self'; \
@@ -135,12 +134,9 @@ impl Demo {
 
     /// A document of one of our services, asked in process with the client's own headers.
     fn document(&self, heading: &'static str, path: &str, request: &Incoming<'_>) -> Result<Response, NoSuch> {
-        let mut inner = Request::new(Bytes::new());
-        *inner.uri_mut() = path.parse().map_err(|_| NoSuch("no such document"))?;
-        *inner.headers_mut() = request.headers.clone();
+        let mut inner = request.beside(path).ok_or(NoSuch("no such document"))?;
         inner.headers_mut().remove(http::header::IF_NONE_MATCH);
         inner.headers_mut().remove(http::header::IF_MODIFIED_SINCE);
-        *inner.extensions_mut() = request.extensions().clone();
         let inner = Incoming::new(&inner);
         let answer = match inner.first_segment() {
             "tms" => self.options.tms.as_ref().and_then(|tms| tms.handle(&inner)),
