@@ -16,13 +16,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mapproxy-grid", &[]),
     ("mapproxy-client", &[]),
     ("mapproxy-config", &[]),
+    ("mapproxy-logging", &[]),
     ("mapproxy-image", &["grid"]),
     ("mapproxy-map", &["image", "grid", "client"]),
     ("mapproxy-sources", &["map", "client", "image", "grid"]),
     ("mapproxy-cache", &["map", "client", "image", "grid"]),
     ("mapproxy-core", &["config", "sources", "cache", "map", "client", "image", "grid"]),
     ("mapproxy-http", &["core"]),
-    ("mapproxy-util", &["core", "http", "config"]),
+    ("mapproxy-util", &["core", "http", "config", "logging"]),
     ("mapproxy-tests", &["core", "http", "config", "sources", "cache", "map", "client", "image", "grid"]),
 ];
 
