@@ -1,6 +1,6 @@
 //! Serves the files below a directory: a small application in MapProxy's server.
 //!
-//!     cargo run --release -p mapproxy-http --example files -- DIRECTORY [ADDRESS]
+//!     cargo run --release -p mapproxy-http --example files -- DIRECTORY [ADDRESS [fastcgi]]
 //!
 //! Next to nginx on the same directory it shows what the server itself costs.
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use mapproxy_core::{Application, Body, Request, Response};
-use mapproxy_http::Server;
+use mapproxy_http::{Protocol, Server};
 
 struct Files {
     directory: PathBuf,
@@ -61,11 +61,17 @@ fn parameter(request: &Request, name: &str) -> Option<Duration> {
     millis.map(Duration::from_millis)
 }
 
-fn main() -> Result<(), mapproxy_http::ServerError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().unwrap_or_else(|| ".".to_owned()).into();
-    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let server = Server::builder(Files { directory }).bind(address).stop_on_signals(true).build()?;
-    println!("http://{}/", server.local_addr());
-    server.run()
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned()).parse()?;
+    let mut builder = Server::builder(Files { directory }).listen(address).stop_on_signals(true);
+    if arguments.next().as_deref() == Some("fastcgi") {
+        builder = builder.protocol(Protocol::FastCgi);
+    }
+    let server = builder.build()?;
+    for address in server.addresses() {
+        println!("listening on {address}");
+    }
+    Ok(server.run()?)
 }

@@ -5,19 +5,18 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{HeaderName, REFERER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
-use http_body_util::Full;
-use hyper::body::Body;
+use http::{HeaderValue, Method, Uri, Version};
 use jiff::Zoned;
+use mapproxy_core::{CacheState, Response};
+
+use crate::remote::Remote;
 
 /// How often lines are written out.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -28,10 +27,11 @@ const MAX_WAITING: usize = 8 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccessLogFormat {
-    /// The combined format of Apache and nginx: `host - - [time] "request" status bytes "referrer" "user agent"`.
+    /// The combined format of Apache and nginx, and the state of the cache behind it: `host - - [time] "request" status
+    /// bytes "referrer" "user agent" cache`. The last is `hit`, `miss`, `stale`, or `-` where no cache was asked.
     Combined,
     /// A JSON object with `time` (RFC 3339), `remote`, `method`, `uri`, `protocol`, `status`, `bytes`, `duration_ms`,
-    /// `referer` and `user_agent`.
+    /// `cache` (as above, or null), `referer` and `user_agent`.
     Json,
 }
 
@@ -62,10 +62,18 @@ struct Waiting {
     closing: bool,
 }
 
+/// What is known of a request when it has been answered.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    status: u16,
+    bytes: usize,
+    cache: Option<CacheState>,
+}
+
 /// What is known of a request when it comes in.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    remote: SocketAddr,
+    remote: Remote,
     method: Method,
     uri: Uri,
     version: Version,
@@ -97,15 +105,18 @@ impl AccessLog {
         self.writer.shared.reopen.store(true, Ordering::Release);
     }
 
-    pub(crate) fn write(&self, entry: &Entry, response: &http::Response<Full<Bytes>>) {
-        let bytes = match entry.method {
-            Method::HEAD => 0,
-            _ => response.body().size_hint().lower(),
-        };
-        self.append(entry, response.status().as_u16(), bytes);
+    pub(crate) fn write(&self, entry: &Entry, response: &Response) {
+        self.append(
+            entry,
+            Outcome {
+                status: response.status().as_u16(),
+                bytes: if entry.method == Method::HEAD { 0 } else { response.body().len() },
+                cache: response.extensions().get().copied(),
+            },
+        );
     }
 
-    fn append(&self, entry: &Entry, status: u16, bytes: u64) {
+    fn append(&self, entry: &Entry, outcome: Outcome) {
         let shared = &*self.writer.shared;
         let now = Zoned::now();
         let mut waiting = shared.lock();
@@ -115,8 +126,8 @@ impl AccessLog {
         }
         let first = waiting.lines.is_empty();
         match shared.format {
-            AccessLogFormat::Combined => entry.combined(&mut waiting.lines, &now, status, bytes),
-            AccessLogFormat::Json => entry.json(&mut waiting.lines, &now, status, bytes),
+            AccessLogFormat::Combined => entry.combined(&mut waiting.lines, &now, outcome),
+            AccessLogFormat::Json => entry.json(&mut waiting.lines, &now, outcome),
         }
         drop(waiting);
         if first {
@@ -225,44 +236,48 @@ impl std::fmt::Display for Target {
 }
 
 impl Entry {
-    pub(crate) fn new<B>(remote: SocketAddr, request: &http::Request<B>) -> Entry {
-        let header = |headers: &HeaderMap, name: HeaderName| headers.get(name).cloned();
+    pub(crate) fn new(remote: Remote, request: &http::request::Parts) -> Entry {
+        let header = |name: HeaderName| request.headers.get(name).cloned();
         Entry {
             remote,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            referer: header(request.headers(), REFERER),
-            user_agent: header(request.headers(), USER_AGENT),
+            method: request.method.clone(),
+            uri: request.uri.clone(),
+            version: request.version,
+            referer: header(REFERER),
+            user_agent: header(USER_AGENT),
             begun: Instant::now(),
         }
     }
 
-    fn combined(&self, line: &mut Vec<u8>, now: &Zoned, status: u16, bytes: u64) {
+    fn combined(&self, line: &mut Vec<u8>, now: &Zoned, outcome: Outcome) {
         let time = now.strftime("%d/%b/%Y:%H:%M:%S %z");
-        let _ = write!(line, "{} - - [{time}] \"{} ", self.remote.ip(), self.method);
+        let _ = write!(line, "{} - - [{time}] \"{} ", self.remote, self.method);
         escape_combined(line, self.uri.to_string().as_bytes());
-        let _ = write!(line, " {:?}\" {status} {bytes} \"", self.version);
+        let _ = write!(line, " {:?}\" {} {} \"", self.version, outcome.status, outcome.bytes);
         escape_combined(line, self.referer.as_ref().map_or(b"-", HeaderValue::as_bytes));
         line.extend_from_slice(b"\" \"");
         escape_combined(line, self.user_agent.as_ref().map_or(b"-", HeaderValue::as_bytes));
-        line.extend_from_slice(b"\"\n");
+        let _ = match outcome.cache {
+            Some(cache) => writeln!(line, "\" {cache}"),
+            None => writeln!(line, "\" -"),
+        };
     }
 
-    fn json(&self, line: &mut Vec<u8>, now: &Zoned, status: u16, bytes: u64) {
+    fn json(&self, line: &mut Vec<u8>, now: &Zoned, outcome: Outcome) {
         let text = |value: &Option<HeaderValue>| {
             value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let duration_ms = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e3;
         let object = serde_json::json!({
             "time": now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string(),
-            "remote": self.remote.ip(),
+            "remote": self.remote.to_string(),
             "method": self.method.as_str(),
             "uri": self.uri.to_string(),
             "protocol": format!("{:?}", self.version),
-            "status": status,
-            "bytes": bytes,
+            "status": outcome.status,
+            "bytes": outcome.bytes,
             "duration_ms": duration_ms,
+            "cache": outcome.cache.map(|cache| cache.to_string()),
             "referer": text(&self.referer),
             "user_agent": text(&self.user_agent),
         });
@@ -290,7 +305,11 @@ mod tests {
             .header("user-agent", HeaderValue::from_bytes(b"evil\" \xff\"").unwrap())
             .body(())
             .unwrap();
-        Entry::new("[::1]:9".parse().unwrap(), &request)
+        Entry::new(Remote::Ip("::1".parse().unwrap()), &request.into_parts().0)
+    }
+
+    fn outcome(status: u16, bytes: usize) -> Outcome {
+        Outcome { status, bytes, cache: None }
     }
 
     fn time() -> Zoned {
@@ -298,19 +317,19 @@ mod tests {
     }
 
     #[test]
-    fn combined_lines_have_nine_fields_and_cannot_be_forged() {
+    fn combined_lines_have_ten_fields_and_cannot_be_forged() {
         let mut line = Vec::new();
-        entry().combined(&mut line, &time(), 200, 17);
+        entry().combined(&mut line, &time(), Outcome { cache: Some(CacheState::Hit), ..outcome(200, 17) });
         assert_eq!(
             String::from_utf8(line).unwrap(),
-            "::1 - - [22/Nov/2026:08:21:38 +0100] \"GET /tms?a=b HTTP/1.1\" 200 17 \"-\" \"evil\\x22 \\xFF\\x22\"\n"
+            "::1 - - [22/Nov/2026:08:21:38 +0100] \"GET /tms?a=b HTTP/1.1\" 200 17 \"-\" \"evil\\x22 \\xFF\\x22\" hit\n"
         );
     }
 
     #[test]
     fn json_lines_are_json() {
         let mut line = Vec::new();
-        entry().json(&mut line, &time(), 404, 9);
+        entry().json(&mut line, &time(), outcome(404, 9));
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value["time"], "2026-11-22T08:21:38.500+01:00");
@@ -318,6 +337,7 @@ mod tests {
         assert_eq!(value["uri"], "/tms?a=b");
         assert_eq!(value["status"], 404);
         assert_eq!(value["referer"], serde_json::Value::Null);
+        assert_eq!(value["cache"], serde_json::Value::Null);
         assert_eq!(value["user_agent"], "evil\" \u{fffd}\"");
         assert!(value["duration_ms"].as_f64().unwrap() >= 0.0);
     }
@@ -327,14 +347,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, rotated) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
         let log = AccessLog::open(&path, AccessLogFormat::Combined).unwrap();
-        log.append(&entry(), 200, 1);
+        log.append(&entry(), outcome(200, 1));
         while std::fs::metadata(&path).unwrap().len() == 0 {
             thread::sleep(Duration::from_millis(5));
         }
         std::fs::rename(&path, &rotated).unwrap();
         log.reopen();
-        log.append(&entry(), 201, 2);
-        log.append(&entry(), 202, 3);
+        log.append(&entry(), outcome(201, 2));
+        log.append(&entry(), outcome(202, 3));
         drop(log);
         assert_eq!(std::fs::read_to_string(&rotated).unwrap().lines().count(), 1);
         let lines = std::fs::read_to_string(&path).unwrap();

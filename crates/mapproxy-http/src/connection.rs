@@ -13,8 +13,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use crate::stream::Stream;
 
 /// How long a connection may stay in a state.
 #[derive(Clone, Copy, Debug)]
@@ -256,12 +257,12 @@ impl Drop for Registered {
 /// A client's stream whose reads and writes are noted.
 #[derive(Debug)]
 pub(crate) struct WatchedStream {
-    stream: TcpStream,
+    stream: Stream,
     watch: Arc<Watch>,
 }
 
 impl WatchedStream {
-    pub(crate) fn new(stream: TcpStream, watch: Arc<Watch>) -> WatchedStream {
+    pub(crate) fn new(stream: Stream, watch: Arc<Watch>) -> WatchedStream {
         WatchedStream { stream, watch }
     }
 }

@@ -24,6 +24,14 @@ pub enum ServerError {
         #[source]
         cause: io::Error,
     },
+    /// A socket that is no address of the network cannot be listened on.
+    #[error("cannot listen on {address}: {problem}")]
+    Socket {
+        /// As it was given.
+        address: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// An event loop or a thread could not be made.
     #[error("cannot start the server: {0}")]
     Runtime(#[source] io::Error),

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,27 +15,35 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use mapproxy_core::Application;
-use tokio::net::TcpStream;
+use mapproxy_core::{Application, Response};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::connection::{Order, Registered, Watch, WatchedStream};
+use crate::remote::Remote;
 use crate::service::State;
+use crate::stream::{StdStream, Stream};
 use crate::{Answer, AppService};
 
 /// What every connection is served with.
 pub(crate) struct Serving<A> {
     pub(crate) service: AppService<A>,
-    pub(crate) protocol: http1::Builder,
+    pub(crate) protocol: Spoken,
     pub(crate) access_log: Option<AccessLog>,
+}
+
+/// What is spoken on the connections.
+pub(crate) enum Spoken {
+    Http(http1::Builder),
+    #[cfg(feature = "fastcgi")]
+    FastCgi(crate::fastcgi::Limits),
 }
 
 /// A connection on its way to a loop.
 pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) remote: SocketAddr,
+    pub(crate) stream: Stream,
+    pub(crate) remote: Remote,
     pub(crate) registered: Registered,
 }
 
@@ -49,7 +56,7 @@ pub(crate) struct EventLoops<A> {
 
 struct Other {
     connections: Arc<AtomicUsize>,
-    sender: UnboundedSender<(std::net::TcpStream, SocketAddr, Registered)>,
+    sender: UnboundedSender<(StdStream, Remote, Registered)>,
     thread: JoinHandle<()>,
 }
 
@@ -110,12 +117,12 @@ impl Other {
 }
 
 async fn receive<A: Application + 'static>(
-    mut receiver: UnboundedReceiver<(std::net::TcpStream, SocketAddr, Registered)>,
+    mut receiver: UnboundedReceiver<(StdStream, Remote, Registered)>,
     serving: Arc<Serving<A>>,
     counter: Arc<AtomicUsize>,
 ) {
     while let Some((stream, remote, registered)) = receiver.recv().await {
-        match TcpStream::from_std(stream) {
+        match stream.into_tokio() {
             Ok(stream) => {
                 let accepted = Accepted { stream, remote, registered };
                 tokio::spawn(Arc::clone(&serving).connection(accepted, Arc::clone(&counter)));
@@ -133,9 +140,25 @@ impl<A: Application + 'static> Serving<A> {
         let Accepted { stream, remote, registered } = accepted;
         let _counted = Counted(counter);
         let watch = registered.watch();
-        let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(watch)));
-        let service = Exchange { serving: Arc::clone(&self), watch: Arc::clone(watch), remote };
-        let mut connection = pin!(self.protocol.serve_connection(stream, service));
+        let stream = WatchedStream::new(stream, Arc::clone(watch));
+        match &self.protocol {
+            Spoken::Http(protocol) => self.http(protocol, stream, watch, remote).await,
+            #[cfg(feature = "fastcgi")]
+            Spoken::FastCgi(limits) => {
+                crate::fastcgi::converse(&self.service, self.access_log.as_ref(), *limits, stream, watch).await;
+            }
+        }
+    }
+
+    async fn http(
+        self: &Arc<Self>,
+        protocol: &http1::Builder,
+        stream: WatchedStream,
+        watch: &Arc<Watch>,
+        remote: Remote,
+    ) {
+        let service = Exchange { serving: Arc::clone(self), watch: Arc::clone(watch), remote };
+        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let mut draining = false;
         let result = poll_fn(|context| {
             match watch.poll_order(context) {
@@ -168,7 +191,7 @@ impl Drop for Counted {
 struct Exchange<A> {
     serving: Arc<Serving<A>>,
     watch: Arc<Watch>,
-    remote: SocketAddr,
+    remote: Remote,
 }
 
 impl<A: Application + 'static> Service<http::Request<Incoming>> for Exchange<A> {
@@ -176,10 +199,16 @@ impl<A: Application + 'static> Service<http::Request<Incoming>> for Exchange<A> 
     type Error = <AppService<A> as Service<http::Request<Incoming>>>::Error;
     type Future = Answer;
 
-    fn call(&self, request: http::Request<Incoming>) -> Answer {
+    fn call(&self, mut request: http::Request<Incoming>) -> Answer {
         self.watch.busy();
-        let logged = self.serving.access_log.as_ref().map(|log| (log.clone(), Entry::new(self.remote, &request)));
-        let note = move |response: &Self::Response| {
+        if let Some(peer) = self.remote.peer() {
+            request.extensions_mut().insert(peer);
+        }
+        let log = self.serving.access_log.as_ref();
+        let (parts, body) = request.into_parts();
+        let logged = log.map(|log| (log.clone(), Entry::new(self.remote, &parts)));
+        let request = http::Request::from_parts(parts, body);
+        let note = move |response: &Response| {
             if let Some((log, entry)) = &logged {
                 log.write(entry, response);
             }

@@ -17,15 +17,26 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access_log;
+pub mod cgi;
 mod connection;
 mod error;
 mod event_loop;
+#[cfg(feature = "fastcgi")]
+#[doc(hidden)]
+pub mod fastcgi;
+mod listen;
+mod meta_variables;
+mod notify;
+mod refusal;
+mod remote;
 mod server;
 mod service;
+mod stream;
 mod workers;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use error::ServerError;
-pub use server::{Builder, Handle, Server};
+pub use listen::{Listen, ListenAddr, UnixSocket};
+pub use server::{Builder, Handle, Protocol, Server};
 pub use service::{Answer, AppService};
 pub use workers::{Busy, Workers};

@@ -2,24 +2,27 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use mapproxy_core::Application;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
 use crate::connection::{Connections, TimeLimits};
-use crate::event_loop::{Accepted, EventLoops, Serving, runtime};
-use crate::{AccessLog, AppService, ServerError, Workers};
+use crate::event_loop::{Accepted, EventLoops, Serving, Spoken, runtime};
+use crate::listen::Listener;
+use crate::notify::{self, Turn};
+use crate::remote::Remote;
+use crate::stream::Acceptors;
+use crate::{AccessLog, AppService, Listen, ListenAddr, ServerError, Workers};
 
-/// An HTTP/1 server for one application, bound to its address. [`Server::run`] serves.
+/// A server for one application, bound to its addresses. [`Server::run`] serves.
 pub struct Server<A> {
-    listener: TcpListener,
-    local_addr: SocketAddr,
+    listeners: Vec<Listener>,
+    web_servers: Option<Vec<IpAddr>>,
     options: Options,
     app: A,
     handle: Handle,
@@ -33,12 +36,26 @@ pub struct Handle {
 
 /// Settings of a [`Server`]; each has a default.
 pub struct Builder<A> {
-    address: String,
+    listen: Vec<Listen>,
     options: Options,
     app: A,
 }
 
+/// What is spoken on the connections of a [`Server`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/1.0.
+    #[default]
+    Http,
+    /// FastCGI, as a responder, for web servers in front. Where `FCGI_WEB_SERVER_ADDRS` is set in the environment, only
+    /// web servers from these addresses may connect over the network.
+    #[cfg(feature = "fastcgi")]
+    FastCgi,
+}
+
 struct Options {
+    protocol: Protocol,
     event_loops: usize,
     workers: usize,
     queue: usize,
@@ -58,13 +75,14 @@ struct Options {
 impl Server<()> {
     /// A server for `app`, on `127.0.0.1:8080` unless told otherwise.
     pub fn builder<A: Application + 'static>(app: A) -> Builder<A> {
-        Builder { address: "127.0.0.1:8080".to_owned(), options: Options::default(), app }
+        Builder { listen: Vec::new(), options: Options::default(), app }
     }
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
+            protocol: Protocol::default(),
             event_loops: thread::available_parallelism().map_or(1, usize::from),
             workers: 512,
             queue: 1024,
@@ -84,10 +102,23 @@ impl Default for Options {
 }
 
 impl<A: Application + 'static> Builder<A> {
-    /// Where to listen, as `host:port`. Port 0 is any free one.
+    /// Listens on `host:port`; the short form of [`Builder::listen`].
     #[must_use]
-    pub fn bind(mut self, address: impl Into<String>) -> Self {
-        self.address = address.into();
+    pub fn bind(self, address: impl Into<String>) -> Self {
+        self.listen(Listen::Tcp(address.into()))
+    }
+
+    /// Where to listen; may be called several times. Without a call it is `127.0.0.1:8080`.
+    #[must_use]
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen.push(listen);
+        self
+    }
+
+    /// What to speak, on all addresses; HTTP.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.options.protocol = protocol;
         self
     }
 
@@ -184,59 +215,38 @@ impl<A: Application + 'static> Builder<A> {
     }
 
     /// What to do on SIGHUP, on a thread of its own; the access log is opened anew in any case. Without it, SIGHUP is
-    /// left as it is. Nothing happens elsewhere than on Unix.
+    /// left as it is. systemd is told about the reload if it asked to be. Nothing happens elsewhere than on Unix.
     #[must_use]
     pub fn on_hangup(mut self, action: impl Fn() + Send + Sync + 'static) -> Self {
         self.options.on_hangup = Some(Arc::new(action));
         self
     }
 
-    /// Binds the address: from here on clients can connect, and wait for [`Server::run`].
-    pub fn build(self) -> Result<Server<A>, ServerError> {
-        let listener = listen(&self.address)?;
-        let local_addr = listener.local_addr().map_err(ServerError::Runtime)?;
+    /// Binds the addresses: from here on clients can connect, and wait for [`Server::run`].
+    pub fn build(mut self) -> Result<Server<A>, ServerError> {
+        if self.listen.is_empty() {
+            self.listen.push(Listen::Tcp("127.0.0.1:8080".to_owned()));
+        }
+        let mut listeners = Vec::new();
+        let web_servers = web_servers(self.options.protocol)?;
+        for listen in &self.listen {
+            listeners.extend(listen.open()?);
+        }
         let handle = Handle { stop: Arc::default() };
-        Ok(Server { listener, local_addr, options: self.options, app: self.app, handle })
+        Ok(Server { listeners, web_servers, options: self.options, app: self.app, handle })
     }
 }
 
 impl<A> fmt::Debug for Builder<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Builder").field("listen", &self.listen).finish_non_exhaustive()
     }
 }
 
 impl<A> fmt::Debug for Server<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("local_addr", &self.local_addr).finish_non_exhaustive()
+        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
     }
-}
-
-/// Binds the first of the address's meanings that can be bound.
-fn listen(address: &str) -> Result<TcpListener, ServerError> {
-    let not_understood = |cause| ServerError::Address { address: address.to_owned(), cause };
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    let mut candidates: Vec<SocketAddr> = address.to_socket_addrs().map_err(not_understood)?.collect();
-    // `localhost` may be both; clients that know only one of the two know the older one.
-    candidates.sort_by_key(SocketAddr::is_ipv6);
-    for candidate in candidates {
-        match listen_on(candidate) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = error,
-        }
-    }
-    Err(ServerError::Bind { address: address.to_owned(), cause: failure })
-}
-
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // On Unix this allows a restart while old connections linger; on Windows it would share the port.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }
 
 impl Handle {
@@ -248,9 +258,17 @@ impl Handle {
 }
 
 impl<A: Application + 'static> Server<A> {
-    /// The address it listens on.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = &ListenAddr> {
+        self.listeners.iter().map(|listener| &listener.address)
+    }
+
+    /// The first address of the network it listens on, if any.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses().find_map(|address| match address {
+            ListenAddr::Tcp(address) => Some(*address),
+            ListenAddr::Unix(_) => None,
+        })
     }
 
     /// For stopping it while it runs.
@@ -268,12 +286,12 @@ impl<A: Application + 'static> Server<A> {
     }
 
     async fn serve(self) -> Result<(), ServerError> {
-        let Server { listener, options, app, handle, .. } = self;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(ServerError::Runtime)?;
+        let Server { listeners, web_servers, options, app, handle } = self;
+        let mut acceptors = Acceptors::new(listeners).map_err(ServerError::Runtime)?;
         let workers = Workers::with_niceness(options.workers, options.queue, options.worker_niceness);
         let serving = Arc::new(Serving {
             service: AppService::new(app, workers).max_body(options.max_body).body_timeout(options.body_timeout),
-            protocol: protocol(options.max_head),
+            protocol: spoken(&options),
             access_log: options.access_log.clone(),
         });
         let loops = EventLoops::start(options.event_loops, serving).map_err(ServerError::Runtime)?;
@@ -290,11 +308,13 @@ impl<A: Application + 'static> Server<A> {
             signals::on_hangup(action, options.access_log).map_err(ServerError::Runtime)?;
         }
 
+        notify::tell(Turn::Ready);
         tokio::select! {
-            () = accept(&listener, options.max_connections, &connections, &loops) => {}
+            () = accept(&mut acceptors, web_servers.as_deref(), options.max_connections, &connections, &loops) => {}
             () = handle.stop.notified() => {}
         }
-        drop(listener);
+        notify::tell(Turn::Stopping);
+        drop(acceptors);
         connections.drain();
         if tokio::time::timeout(options.stop_timeout, connections.below(1)).await.is_err() {
             let left = connections.count();
@@ -310,16 +330,45 @@ impl<A: Application + 'static> Server<A> {
     }
 }
 
-fn protocol(max_head: usize) -> http1::Builder {
-    let mut protocol = http1::Builder::new();
-    // Time limits are those of `connection`; they need no timer for each request.
-    protocol.header_read_timeout(None).max_buf_size(max_head);
-    protocol
+fn spoken(options: &Options) -> Spoken {
+    match options.protocol {
+        Protocol::Http => {
+            let mut protocol = http1::Builder::new();
+            // Time limits are those of `connection`; they need no timer for each request.
+            protocol.header_read_timeout(None).max_buf_size(options.max_head);
+            Spoken::Http(protocol)
+        }
+        #[cfg(feature = "fastcgi")]
+        Protocol::FastCgi => Spoken::FastCgi(crate::fastcgi::Limits {
+            max_head: options.max_head,
+            max_body: options.max_body,
+            max_connections: options.max_connections,
+            max_requests: options.workers + options.queue,
+        }),
+    }
+}
+
+/// The machines that `FCGI_WEB_SERVER_ADDRS` lets in; `None` is all of them.
+fn web_servers(protocol: Protocol) -> Result<Option<Vec<IpAddr>>, ServerError> {
+    const NAME: &str = "FCGI_WEB_SERVER_ADDRS";
+    if protocol == Protocol::Http {
+        return Ok(None);
+    }
+    let Some(text) = std::env::var(NAME).ok().filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    let address = |text: &str| {
+        let address = text.trim().parse::<IpAddr>().map_err(|_| ServerError::Socket {
+            address: "FastCGI".to_owned(),
+            problem: format!("{text:?} in {NAME} is no address; expected addresses with commas between them"),
+        });
+        address.map(|address| address.to_canonical())
+    };
+    text.split(',').map(address).collect::<Result<_, _>>().map(Some)
 }
 
 /// Accepts connections, for ever.
 async fn accept<A: Application + 'static>(
-    listener: &tokio::net::TcpListener,
+    acceptors: &mut Acceptors,
+    web_servers: Option<&[IpAddr]>,
     max_connections: usize,
     connections: &Arc<Connections>,
     loops: &EventLoops<A>,
@@ -329,10 +378,12 @@ async fn accept<A: Application + 'static>(
             log::warn!(target: "mapproxy.http", "{max_connections} connections are open, new ones have to wait");
             connections.below(max_connections).await;
         }
-        let served = match listener.accept().await {
-            Ok((stream, remote)) => stream
-                .set_nodelay(true)
-                .and_then(|()| loops.serve(Accepted { stream, remote, registered: connections.register() })),
+        let served = match acceptors.accept().await {
+            Ok((_, Remote::Ip(address))) if web_servers.is_some_and(|allowed| !allowed.contains(&address)) => {
+                log::warn!(target: "mapproxy.http", "{address} is not among the FCGI_WEB_SERVER_ADDRS: refused");
+                Ok(())
+            }
+            Ok((stream, remote)) => loops.serve(Accepted { stream, remote, registered: connections.register() }),
             Err(error) => Err(error),
         };
         let Err(error) = served else { continue };
@@ -358,6 +409,7 @@ mod signals {
 
     use super::Handle;
     use crate::AccessLog;
+    use crate::notify::{self, Turn};
 
     pub(super) fn stop_on_signals(handle: Handle) -> io::Result<()> {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -387,10 +439,12 @@ mod signals {
                 if let Some(log) = &access_log {
                     log.reopen();
                 }
+                notify::tell(Turn::Reloading);
                 let action = Arc::clone(&action);
                 if let Err(error) = tokio::task::spawn_blocking(move || action()).await {
                     log::error!(target: "mapproxy.http", "SIGHUP: {error}");
                 }
+                notify::tell(Turn::Ready);
             }
         });
         Ok(())

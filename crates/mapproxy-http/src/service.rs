@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SERVER};
+use http::header::{RETRY_AFTER, SERVER};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
-use mapproxy_core::{Application, Request};
+use mapproxy_core::{Application, Request, Response};
 
 use crate::Workers;
+use crate::refusal::{body_too_large, body_too_slow, panicked, refusal, text};
 
 type HttpResponse = http::Response<Full<Bytes>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -73,6 +74,11 @@ impl<A: Application + 'static> AppService<A> {
         self
     }
 
+    #[cfg(feature = "fastcgi")]
+    pub(crate) fn body_limit(&self) -> Duration {
+        self.body_timeout
+    }
+
     /// Answers a request.
     pub fn answer<B>(&self, request: http::Request<B>) -> Answer
     where
@@ -88,7 +94,7 @@ impl<A: Application + 'static> AppService<A> {
             return self.answer_complete(Request::from_parts(parts, Bytes::new()));
         }
         if body.size_hint().lower() > self.max_body as u64 {
-            return Answer::now(self.too_large());
+            return Answer::now(body_too_large(self.max_body));
         }
         let service = self.clone();
         Answer(State::Later(Box::pin(async move {
@@ -98,59 +104,44 @@ impl<A: Application + 'static> AppService<A> {
                     State::Now(response) => response.expect("nobody has taken it yet"),
                     State::Later(future) => future.await,
                 },
-                Ok(Err(error)) if error.is::<LengthLimitError>() => service.too_large(),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => body_too_large(service.max_body),
                 Ok(Err(_)) => refusal(StatusCode::BAD_REQUEST, "the body of the request is broken"),
-                Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long"),
+                Err(_) => body_too_slow(),
             }
         })))
     }
 
-    fn answer_complete(&self, request: Request) -> Answer {
+    /// Answers a request that is there completely.
+    pub(crate) fn answer_complete(&self, request: Request) -> Answer {
         if let Some(response) = self.app.call_now(&request) {
-            return Answer::now(finish(response));
+            return Answer::now(response);
         }
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let app = Arc::clone(&self.app);
         let submitted = self.workers.submit(move || {
             // A client that has gone while the request was waiting for its turn needs no answer.
             if !sender.is_closed() {
-                let _ = sender.send(finish(app.call(request)));
+                let _ = sender.send(app.call(request));
             }
         });
         if submitted.is_err() {
-            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once");
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-            return Answer::now(response);
+            return Answer::now(overloaded());
         }
         Answer(State::Later(Box::pin(async move {
             // Without a sender the call has panicked, which its thread has logged.
-            receiver.await.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+            receiver.await.unwrap_or_else(|_| panicked())
         })))
     }
-
-    fn too_large(&self) -> HttpResponse {
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("the body of a request may have {} bytes", self.max_body))
-    }
 }
 
-fn finish(response: mapproxy_core::Response) -> HttpResponse {
-    let mut response = response.map(|body| Full::new(body.into_bytes()));
-    response.headers_mut().insert(SERVER, HeaderValue::from_static("MapProxy"));
-    response
-}
+/// Marks the answer to a request that no worker could take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overloaded;
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
-    let mut response = http::Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(SERVER, HeaderValue::from_static("MapProxy"));
-    response
-}
-
-/// An answer to a request that was not read to its end: the connection cannot be used again.
-fn refusal(status: StatusCode, message: impl Into<Bytes>) -> HttpResponse {
-    let mut response = text(status, message);
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+fn overloaded() -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response.extensions_mut().insert(Overloaded);
     response
 }
 
@@ -158,12 +149,21 @@ fn refusal(status: StatusCode, message: impl Into<Bytes>) -> HttpResponse {
 pub struct Answer(pub(crate) State);
 
 pub(crate) enum State {
-    Now(Option<HttpResponse>),
-    Later(Pin<Box<dyn Future<Output = HttpResponse> + Send>>),
+    Now(Option<Response>),
+    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
 impl Answer {
-    pub(crate) fn now(response: HttpResponse) -> Answer {
+    /// The application's answer, not yet made fit for HTTP.
+    #[cfg(feature = "fastcgi")]
+    pub(crate) fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Response> {
+        match &mut self.0 {
+            State::Now(response) => Poll::Ready(response.take().expect("a future is not polled after its end")),
+            State::Later(future) => future.as_mut().poll(context),
+        }
+    }
+
+    pub(crate) fn now(response: Response) -> Answer {
         Answer(State::Now(Some(response)))
     }
 }
@@ -182,10 +182,19 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            State::Now(response) => Poll::Ready(Ok(response.take().expect("a future is not polled after its end"))),
-            State::Later(future) => future.as_mut().poll(context).map(Ok),
+            State::Now(response) => {
+                let response = response.take().expect("a future is not polled after its end");
+                Poll::Ready(Ok(for_http(response)))
+            }
+            State::Later(future) => future.as_mut().poll(context).map(|response| Ok(for_http(response))),
         }
     }
+}
+
+fn for_http(response: Response) -> HttpResponse {
+    let mut response = response.map(|body| Full::new(body.into_bytes()));
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("MapProxy"));
+    response
 }
 
 impl<A, B> hyper::service::Service<http::Request<B>> for AppService<A>

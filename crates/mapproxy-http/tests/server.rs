@@ -390,9 +390,9 @@ fn requests_are_logged() {
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[0].starts_with("127.0.0.1 - - ["), "{}", lines[0]);
-    assert!(lines[0].ends_with("] \"GET /now?a=b HTTP/1.1\" 200 8 \"http://here/\" \"tester\""), "{}", lines[0]);
-    assert!(lines[1].ends_with("] \"GET /slow HTTP/1.1\" 200 12 \"-\" \"-\""), "{}", lines[1]);
-    assert!(lines[2].ends_with("] \"HEAD /now HTTP/1.1\" 200 0 \"-\" \"-\""), "{}", lines[2]);
+    assert!(lines[0].ends_with("] \"GET /now?a=b HTTP/1.1\" 200 8 \"http://here/\" \"tester\" -"), "{}", lines[0]);
+    assert!(lines[1].ends_with("] \"GET /slow HTTP/1.1\" 200 12 \"-\" \"-\" -"), "{}", lines[1]);
+    assert!(lines[2].ends_with("] \"HEAD /now HTTP/1.1\" 200 0 \"-\" \"-\" -"), "{}", lines[2]);
 }
 
 #[test]

@@ -104,7 +104,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         builder = builder.event_loops(threads);
     }
     let server = builder.build()?;
-    log::info!(target: "mapproxy.http", "listening on http://{}/", server.local_addr());
+    for address in server.addresses() {
+        log::info!(target: "mapproxy.http", "listening on http://{address}/");
+    }
     server.run()?;
     log::info!(target: "mapproxy.http", "stopped");
     Ok(ExitCode::SUCCESS)

@@ -86,7 +86,7 @@ fn serve<A: Application + 'static>(builder: Builder<A>, address: &Address) -> Re
         .stop_on_signals(true)
         .stop_timeout(Duration::from_secs(2))
         .build()?;
-    let shown = Address { port: server.local_addr().port(), ..address.clone() };
+    let shown = Address { port: server.local_addr().map_or(address.port, |local| local.port()), ..address.clone() };
     println(format_args!(" * Running on http://{shown}/ (Press CTRL+C to quit)"));
     server.run()?;
     Ok(ExitCode::SUCCESS)

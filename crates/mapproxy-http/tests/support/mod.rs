@@ -1,5 +1,7 @@
 //! An application whose answers take as long as the test wants, and a client that sees every byte.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
+use mapproxy_core::request::Peer;
 use mapproxy_core::{Application, Body, Request, Response};
 use mapproxy_http::{Builder, Handle, Server, ServerError};
 
@@ -36,10 +39,12 @@ impl TestApp {
     }
 }
 
-fn answer(path: &str, text: String) -> Response {
+fn answer(request: &Request, text: String) -> Response {
+    let path = request.uri().path();
     let body = match path {
         path if path.ends_with("/large") => Body::from((0..20 << 20).map(|at| (at % 251) as u8).collect::<Vec<_>>()),
         "/now/thread" => Body::from(format!("{:?}", thread::current().id())),
+        "/now/peer" => Body::from(format!("{:?}", request.extensions().get::<Peer>())),
         "/now/unchanged" => Body::EMPTY,
         _ => Body::from(text),
     };
@@ -63,15 +68,15 @@ impl Application for TestApp {
             }
             "/panic" => panic!("as told"),
             "/counted" => drop(self.counted.fetch_add(1, Ordering::SeqCst)),
-            "/length" => return answer(path, format!("{} bytes", request.body().len())),
+            "/length" => return answer(&request, format!("{} bytes", request.body().len())),
             _ => {}
         }
-        answer(path, format!("called {path}"))
+        answer(&request, format!("called {path}"))
     }
 
     fn call_now(&self, request: &Request) -> Option<Response> {
         let path = request.uri().path();
-        path.starts_with("/now").then(|| answer(path, format!("now {path}")))
+        path.starts_with("/now").then(|| answer(request, format!("now {path}")))
     }
 }
 
@@ -91,7 +96,7 @@ pub(crate) fn serve_with(configure: impl FnOnce(Builder<Arc<TestApp>>) -> Builde
     let app = Arc::new(TestApp::default());
     let builder = Server::builder(Arc::clone(&app)).bind("127.0.0.1:0").event_loops(2);
     let server = configure(builder).build().unwrap();
-    let (address, handle) = (server.local_addr(), server.handle());
+    let (address, handle) = (server.local_addr().unwrap(), server.handle());
     Running { app, address, handle, thread: thread::spawn(|| server.run()) }
 }
 
