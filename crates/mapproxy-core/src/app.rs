@@ -7,7 +7,8 @@ use std::sync::Arc;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, VARY};
 use http::{HeaderValue, StatusCode};
 
-use crate::response::{plain, respond};
+use crate::auth::Gate;
+use crate::response::{keep_private, plain, respond};
 use crate::services::markup::escape;
 use crate::{Incoming, ProxyRules, Request, Response, Service};
 
@@ -40,6 +41,7 @@ pub struct App {
     allow_origin: Option<HeaderValue>,
     proxies: ProxyRules,
     welcome: Welcome,
+    gate: Gate,
 }
 
 /// What `/` says.
@@ -54,8 +56,9 @@ impl App {
         allow_origin: Option<HeaderValue>,
         proxies: ProxyRules,
         welcome: Welcome,
+        gate: Gate,
     ) -> App {
-        App { services, allow_origin, proxies, welcome }
+        App { services, allow_origin, proxies, welcome, gate }
     }
 
     fn route(&self, request: &Incoming<'_>) -> Response {
@@ -81,7 +84,7 @@ impl App {
             let names = if has_others { all } else { names };
             response.headers_mut().insert(VARY, HeaderValue::from_static(names));
         }
-        response
+        if self.gate.is_open() { response } else { keep_private(response) }
     }
 }
 
@@ -104,6 +107,10 @@ impl Application for App {
     }
 
     fn call_now(&self, request: &Request) -> Option<Response> {
+        if !self.gate.is_open() {
+            // An authorizer may take its time.
+            return None;
+        }
         let incoming = Incoming::with_rules(request, &self.proxies);
         let service = self.services.get(incoming.first_segment())?;
         // A defect shows in `call`, which comes next.

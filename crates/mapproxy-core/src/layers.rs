@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use mapproxy_cache::TileManager;
-use mapproxy_grid::{MapExtent, ResolutionRange};
+use mapproxy_grid::{MapExtent, ResolutionRange, TileGrid};
+use mapproxy_image::ImageOptions;
 use mapproxy_map::MapSource;
+
+use crate::auth::Key;
 
 /// A layer of the WMS, with its children.
 #[derive(Debug)]
@@ -116,7 +119,34 @@ pub struct TileLayer {
 #[derive(Clone, Debug)]
 pub struct TileSet {
     /// The tiles; the grid and the format are its.
-    pub manager: Arc<TileManager>,
+    manager: Arc<TileManager>,
     /// The area with tiles.
     pub extent: MapExtent,
+}
+
+impl TileSet {
+    /// The tiles of `manager`, of which there are some in `extent`.
+    pub fn new(manager: Arc<TileManager>, extent: MapExtent) -> TileSet {
+        TileSet { manager, extent }
+    }
+
+    /// The grid of the tiles.
+    pub fn grid(&self) -> &Arc<TileGrid> {
+        self.manager.grid()
+    }
+
+    /// Of the tiles' pictures.
+    pub fn image(&self) -> &Arc<ImageOptions> {
+        self.manager.image()
+    }
+
+    /// Name of the cache.
+    pub fn cache_name(&self) -> &str {
+        self.manager.name()
+    }
+
+    /// The tiles themselves, for those who have a permit.
+    pub(crate) fn manager(&self, _key: &Key) -> &TileManager {
+        &self.manager
+    }
 }

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod app;
+pub mod auth;
 mod build;
 mod conditional;
 mod layers;

@@ -175,6 +175,11 @@ impl<'a> Incoming<'a> {
         path.find('/').map_or("", |at| &path[at..])
     }
 
+    /// The request as it came, whose path may have a script name.
+    pub fn request(&self) -> &'a Request {
+        self.request
+    }
+
     /// Values that middleware has left for services.
     pub fn extensions(&self) -> &http::Extensions {
         self.request.extensions()

@@ -85,6 +85,16 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<String>) -> Response {
     respond(status, "text/plain; charset=utf-8", text.into())
 }
 
+/// For an answer that depends on who asks: shared caches may not keep it, and the client's own asks each time, since
+/// somebody else may sit there, or fewer things be allowed. What is forbidden altogether stays so.
+pub(crate) fn keep_private(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if !headers.get(CACHE_CONTROL).is_some_and(|control| control.as_bytes().ends_with(b"no-store")) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    response
+}
+
 /// Forbids caches to keep the answer: errors and stand-ins.
 pub(crate) fn forbid_caching(mut response: Response) -> Response {
     let headers = response.headers_mut();

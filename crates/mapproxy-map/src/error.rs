@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mapproxy_grid::{GridError, TransformError};
+use mapproxy_grid::{CoverageError, GridError, TransformError};
 use mapproxy_image::ImageError;
 
 /// Whose fault an error is: decides status code and log level.
@@ -53,6 +53,14 @@ pub enum MapError {
     /// A box or point has no image in another SRS.
     #[error(transparent)]
     Transform(#[from] TransformError),
+    /// The area in which a source may be seen cannot be said in the SRS of the map.
+    #[error("{source_name}: its area: {error}")]
+    Area {
+        /// The source's name.
+        source_name: Arc<str>,
+        /// Why not.
+        error: CoverageError,
+    },
     /// A grid cannot give the map.
     #[error(transparent)]
     Grid(#[from] GridError),
@@ -94,7 +102,10 @@ impl MapError {
         match self {
             MapError::Upstream { .. } | MapError::Image { .. } | MapError::NoSource(_) => Fault::Upstream,
             MapError::TooManyTiles { .. } | MapError::Transform(_) | MapError::Grid(_) => Fault::Client,
-            MapError::Misaligned { .. } | MapError::LockTimeout { .. } | MapError::Store { .. } => Fault::Local,
+            MapError::Misaligned { .. }
+            | MapError::LockTimeout { .. }
+            | MapError::Store { .. }
+            | MapError::Area { .. } => Fault::Local,
             MapError::Shared(error) => error.fault(),
         }
     }
@@ -109,7 +120,9 @@ impl MapError {
             MapError::Image { error, .. } => format!("error while processing image file: {error}"),
             MapError::NoSource(messages) => format!("Could not get any sources:\n{messages}"),
             MapError::Misaligned { reason, .. } => reason.clone(),
-            MapError::LockTimeout { .. } | MapError::Store { .. } => "internal error".to_owned(),
+            MapError::LockTimeout { .. } | MapError::Store { .. } | MapError::Area { .. } => {
+                "internal error".to_owned()
+            }
             MapError::Shared(error) => error.public_message(hide_details),
         }
     }

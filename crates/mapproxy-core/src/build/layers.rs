@@ -77,7 +77,7 @@ impl Parts<'_> {
             for manager in &cache.managers {
                 let grid = manager.grid();
                 let extent = cache.extent.clone().unwrap_or_else(|| MapExtent::new(grid.bbox(), grid.srs().clone()));
-                tile_sets.push(TileSet { manager: Arc::clone(manager), extent });
+                tile_sets.push(TileSet::new(Arc::clone(manager), extent));
             }
         }
         TileLayer {

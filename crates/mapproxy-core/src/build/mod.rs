@@ -22,6 +22,7 @@ use mapproxy_config::checked::Name;
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
 use mapproxy_grid::{Srs, TileGrid};
 
+use crate::auth::{Authorizer, Gate};
 use crate::{App, ProxyRules, ProxyRulesError};
 
 /// Builds an [`App`] with what a configuration alone cannot say.
@@ -36,6 +37,7 @@ pub struct AppBuilder {
 struct Extras {
     http_client: Option<Arc<dyn HttpClient>>,
     proxies: ProxyRules,
+    gate: Gate,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +93,13 @@ impl AppBuilder {
     #[must_use]
     pub fn proxies(mut self, rules: ProxyRules) -> AppBuilder {
         self.extras.proxies = rules;
+        self
+    }
+
+    /// Asks `authorizer` who may see what; without one, all may see everything.
+    #[must_use]
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> AppBuilder {
+        self.extras.gate = Gate::guarded_by(authorizer);
         self
     }
 

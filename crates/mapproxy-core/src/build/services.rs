@@ -56,7 +56,8 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
     if let Some(demo) = &services.demo {
         let wms = demo_wms;
         let metadata = metadata(&demo.md);
-        let demo = Demo::new(DemoOptions { metadata, wms, wmts: wmts.clone(), tms, ows: Arc::clone(&ows) });
+        let (ows, gate) = (Arc::clone(&ows), parts.extras.gate.clone());
+        let demo = Demo::new(DemoOptions { metadata, wms, wmts: wmts.clone(), tms, ows, gate });
         routes.insert("demo", Arc::new(demo));
     }
     routes.insert("service", Arc::clone(&ows));
@@ -78,7 +79,7 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         None => None,
     };
     let proxies = parts.proxies()?;
-    Some(App::new(routes, origin, proxies, Welcome { has_demo: services.demo.is_some() }))
+    Some(App::new(routes, origin, proxies, Welcome { has_demo: services.demo.is_some() }, parts.extras.gate.clone()))
 }
 
 impl Parts<'_> {
@@ -114,6 +115,7 @@ impl Parts<'_> {
             max_tile_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             tile_layers: tile_layers.iter().cloned().map(Arc::new).collect(),
+            gate: self.extras.gate.clone(),
         })
     }
 
@@ -145,6 +147,7 @@ impl Parts<'_> {
             restful,
             max_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
+            gate: self.extras.gate.clone(),
         }))
     }
 
@@ -156,6 +159,7 @@ impl Parts<'_> {
             tiles_origin: config.origin_nw.then_some(Origin::UpperLeft),
             max_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
+            gate: self.extras.gate.clone(),
         })
     }
 }

@@ -1,16 +1,17 @@
 //! What the tiled services have in common: fetching a tile and answering with it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use mapproxy_cache::{Tile, TileManager};
-use mapproxy_grid::{Origin, Size, TileCoord, TileGrid};
-use mapproxy_image::{Codec, Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels};
+use mapproxy_grid::{Coverage, Origin, Size, TileCoord, TileGrid};
+use mapproxy_image::{Codec, Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels, mask};
 use mapproxy_map::{Dimensions, MapError};
 
 use crate::Response;
+use crate::auth::{TilePermit, Visible};
 use crate::conditional::Validators;
 use crate::response::{forbid_caching, respond};
 
@@ -39,8 +40,30 @@ impl Place {
     }
 }
 
-/// A tile; `None` where there was no patience to wait for it.
-pub(crate) fn fetch(manager: &TileManager, coord: TileCoord, patience: Patience) -> Option<Result<Tile, MapError>> {
+/// The answer with a tile, as far as it may be seen; `None` where there was no patience to wait for it.
+pub(crate) fn answer(
+    permit: &TilePermit<'_>,
+    patience: Patience,
+    max_age: Duration,
+    request: &HeaderMap,
+) -> Option<Result<Response, MapError>> {
+    let manager = permit.manager();
+    let areas = match permit.visible() {
+        Visible::All => &[][..],
+        Visible::Inside(areas) => areas,
+        Visible::Nothing => return Some(Ok(respond_empty(manager))),
+    };
+    let tile = match fetch(manager, permit.coord(), patience)? {
+        Ok(tile) => tile,
+        Err(error) => return Some(Err(error)),
+    };
+    if areas.is_empty() {
+        return Some(Ok(whole(manager, tile, max_age, request)));
+    }
+    Some(clipped(manager, permit.coord(), tile, areas))
+}
+
+fn fetch(manager: &TileManager, coord: TileCoord, patience: Patience) -> Option<Result<Tile, MapError>> {
     let dimensions = Dimensions::default();
     match (manager.load_kept(coord, &dimensions), patience) {
         (Ok(Some(tile)), _) => Some(Ok(tile)),
@@ -50,15 +73,14 @@ pub(crate) fn fetch(manager: &TileManager, coord: TileCoord, patience: Patience)
     }
 }
 
-/// Answers with a tile: its type by its bytes, validators where it is stored, a transparent picture where it is empty.
-pub(crate) fn answer(manager: &TileManager, tile: Tile, max_age: Duration, request: &HeaderMap) -> Response {
-    let size = manager.grid().tile_size();
+/// Its type by its bytes, validators where it is stored, a transparent picture where it is empty.
+fn whole(manager: &TileManager, tile: Tile, max_age: Duration, request: &HeaderMap) -> Response {
     let (bytes, content_type) = match tile.bytes {
         Some(bytes) => {
             let content_type = Codec::sniff(&bytes).map_or("application/octet-stream", Codec::content_type);
             (bytes, content_type)
         }
-        None => (empty_tile(size), Codec::Png.content_type()),
+        None => (empty_tile(manager.grid().tile_size()), Codec::Png.content_type()),
     };
     let length = bytes.len() as u64;
     let response = respond(StatusCode::OK, content_type, bytes);
@@ -69,6 +91,28 @@ pub(crate) fn answer(manager: &TileManager, tile: Tile, max_age: Duration, reque
         Some(modified) => Validators::of_stored(modified, length, max_age).apply(request, response),
         None => Validators { etag: None, modified: None, max_age }.apply(request, response),
     }
+}
+
+/// The part of a tile inside of `areas`, which are in its SRS: a PNG, since the rest is transparent. It has no
+/// validators: those of the tile would tell a client that it may keep more, or less, than it may see.
+fn clipped(manager: &TileManager, coord: TileCoord, tile: Tile, areas: &[Coverage]) -> Result<Response, MapError> {
+    let Some(bytes) = tile.bytes else { return Ok(respond_empty(manager)) };
+    let bbox = manager.grid().tile_bbox(coord);
+    let draw = || {
+        let pixels = MapImage::from_encoded(bytes, Arc::clone(manager.image())).into_pixels()?;
+        let clip = |pixels, area| mask::clip(pixels, &bbox, manager.grid().srs(), area);
+        let pixels = areas.iter().try_fold(pixels, clip)?;
+        let options = ImageOptions { format: Some(ImageFormat::png()), mode: None, ..(**manager.image()).clone() };
+        let options = options.with_transparent(true);
+        MapImage::from_pixels(pixels, options.clone().into()).encode(&options)
+    };
+    let encoded = draw().map_err(|error| MapError::Image { source_name: Arc::clone(manager.name()), error })?;
+    let response = respond(StatusCode::OK, Codec::Png.content_type(), encoded.bytes);
+    Ok(if tile.cacheable { response } else { forbid_caching(response) })
+}
+
+fn respond_empty(manager: &TileManager) -> Response {
+    respond(StatusCode::OK, Codec::Png.content_type(), empty_tile(manager.grid().tile_size()))
 }
 
 /// A transparent PNG; the usual size is made once.

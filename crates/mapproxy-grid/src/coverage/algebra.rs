@@ -62,6 +62,62 @@ pub(super) fn transformed(polygons: &MultiPolygon, from: &Srs, to: &Srs) -> Resu
     Ok(MultiPolygon(transformed.into_iter().filter(|polygon| polygon.exterior().0.len() >= 4).collect()))
 }
 
+/// The polygons in another SRS, each point with its image. An error where one has none, or where an edge does not lead
+/// from one image to the other: half way along it, one must be half way along the edge that it was.
+pub(super) fn image(polygons: &MultiPolygon, from: &Srs, to: &Srs) -> Result<MultiPolygon, TransformError> {
+    let torn = |at: Coord| TransformError {
+        what: format!("the edge at {} {}", at.x, at.y),
+        from: from.clone(),
+        to: to.clone(),
+    };
+    let ring = |ring: &LineString| {
+        let mut points: Vec<(f64, f64)> = ring.0.iter().map(|c| (c.x, c.y)).collect();
+        from.transform_points(to, &mut points)?;
+        if let Some(lost) = points.iter().position(|(x, y)| !x.is_finite() || !y.is_finite()) {
+            return Err(torn(ring.0[lost]));
+        }
+        let mut middles: Vec<(f64, f64)> = points
+            .windows(2)
+            .map(|edge| (f64::midpoint(edge[0].0, edge[1].0), f64::midpoint(edge[0].1, edge[1].1)))
+            .collect();
+        to.transform_points(from, &mut middles)?;
+        for (edge, (x, y)) in ring.0.windows(2).zip(middles) {
+            let (dx, dy) = (edge[1].x - edge[0].x, edge[1].y - edge[0].y);
+            let mut off_x = (x - f64::midpoint(edge[0].x, edge[1].x)).abs();
+            if from.is_geographic() {
+                off_x = off_x.min((off_x - 360.0).abs());
+            }
+            let off_y = (y - f64::midpoint(edge[0].y, edge[1].y)).abs();
+            // A bend is some part of the edge's length, a tear is half the world.
+            let is_bend = off_x.max(off_y) <= dx.hypot(dy) / 2.0 + 1e-9;
+            if !is_bend {
+                return Err(torn(edge[0]));
+            }
+        }
+        Ok(LineString::from(points))
+    };
+    let polygon = |polygon: &Polygon| {
+        let holes = polygon.interiors().iter().map(ring).collect::<Result<Vec<_>, TransformError>>()?;
+        Ok(Polygon::new(ring(polygon.exterior())?, holes))
+    };
+    polygons.iter().map(polygon).collect::<Result<Vec<_>, TransformError>>().map(MultiPolygon)
+}
+
+/// The box as a polygon with many points on each edge, so that they bend with it.
+pub(super) fn dense_polygon_of(bbox: &Bbox) -> Polygon {
+    const POINTS: u32 = 64;
+    let &Bbox { min_x, min_y, max_x, max_y } = bbox;
+    let corners = [(min_x, min_y), (max_x, min_y), (max_x, max_y), (min_x, max_y), (min_x, min_y)];
+    let points = corners.windows(2).flat_map(|edge| {
+        let [(x0, y0), (x1, y1)] = [edge[0], edge[1]];
+        (0..POINTS).map(move |i| {
+            let part = f64::from(i) / f64::from(POINTS);
+            (x0 + (x1 - x0) * part, y0 + (y1 - y0) * part)
+        })
+    });
+    Polygon::new(points.collect(), Vec::new())
+}
+
 /// The box as a polygon.
 pub(super) fn polygon_of(bbox: &Bbox) -> Polygon {
     Rect::new(Coord { x: bbox.min_x, y: bbox.min_y }, Coord { x: bbox.max_x, y: bbox.max_y }).to_polygon()

@@ -6,7 +6,7 @@ use geo::{BoundingRect, MultiPolygon, Polygon};
 
 use super::algebra;
 use super::index::Index;
-use super::{Polygons, algebra::rings};
+use super::{CoverageError, Polygons, algebra::rings};
 use crate::{Bbox, Srs, TransformError};
 
 /// Valid polygons.
@@ -18,6 +18,7 @@ pub(super) struct Area {
     own: OnceLock<Outlines>,
     /// Clients choose the SRS, within what the service allows.
     transformed: Mutex<Vec<(Srs, Arc<Outlines>)>>,
+    images: Mutex<Vec<(Srs, Arc<Area>)>>,
 }
 
 impl Area {
@@ -33,6 +34,7 @@ impl Area {
             index: OnceLock::new(),
             own: OnceLock::new(),
             transformed: Mutex::default(),
+            images: Mutex::default(),
         })
     }
 
@@ -61,17 +63,17 @@ impl Area {
 
     /// The polygons in another SRS, point by point.
     pub(super) fn transformed(&self, from: &Srs, to: &Srs) -> Result<Arc<Outlines>, TransformError> {
-        let lock = || self.transformed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = lock().iter().find(|(srs, _)| srs == to) {
-            return Ok(Arc::clone(known));
-        }
-        let outlines = Arc::new(Outlines::of(&algebra::transformed(&self.polygons, from, to)?));
-        let mut copies = lock();
-        if copies.len() >= Self::MAX_TRANSFORMED {
-            copies.remove(0);
-        }
-        copies.push((to.clone(), Arc::clone(&outlines)));
-        Ok(outlines)
+        kept(&self.transformed, to, || Ok(Outlines::of(&algebra::transformed(&self.polygons, from, to)?)))
+    }
+
+    /// The area in another SRS, edge by edge.
+    pub(super) fn image(&self, from: &Srs, to: &Srs) -> Result<Area, CoverageError> {
+        Area::new(algebra::image(&self.polygons, from, to)?).ok_or(CoverageError::Empty)
+    }
+
+    /// As `image`, made once.
+    pub(super) fn kept_image(&self, from: &Srs, to: &Srs) -> Result<Arc<Area>, CoverageError> {
+        kept(&self.images, to, || self.image(from, to))
     }
 
     fn index(&self) -> &Index {
@@ -112,6 +114,21 @@ impl Outlines {
         })
         .collect()
     }
+}
+
+/// What was made for `srs` before, or is made now.
+fn kept<T, E>(copies: &Mutex<Vec<(Srs, Arc<T>)>>, srs: &Srs, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+    let lock = || copies.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, known)) = lock().iter().find(|(known, _)| known == srs) {
+        return Ok(Arc::clone(known));
+    }
+    let made = Arc::new(make()?);
+    let mut copies = lock();
+    if copies.len() >= Area::MAX_TRANSFORMED {
+        copies.remove(0);
+    }
+    copies.push((srs.clone(), Arc::clone(&made)));
+    Ok(made)
 }
 
 fn touch(a: &Bbox, b: &Bbox) -> bool {

@@ -126,6 +126,24 @@ impl Coverage {
             Shape::Polygons(area) => area.contains(&bbox),
         })
     }
+    /// The same area in another SRS, its edges moved there point by point, those of a box, too.
+    ///
+    /// For an area that must not be left: questions in `srs` are then answered without transforming what somebody
+    /// asks, whose box may well wrap around the world or have no image. An error where an edge has no image, or is torn
+    /// apart (at the date line), since what it encloses there is not the area.
+    pub fn in_srs(&self, srs: &Srs) -> Result<Coverage, CoverageError> {
+        if *srs == self.srs {
+            return Ok(self.clone());
+        }
+        let shape = match &self.shape {
+            Shape::Box(bbox) => {
+                let polygon = MultiPolygon(vec![algebra::dense_polygon_of(bbox)]);
+                Arc::new(Area::new(polygon).ok_or(CoverageError::Empty)?.image(&self.srs, srs)?)
+            }
+            Shape::Polygons(area) => area.kept_image(&self.srs, srs)?,
+        };
+        Ok(Coverage { srs: srs.clone(), shape: Shape::Polygons(shape), clip: self.clip, skipped: self.skipped.clone() })
+    }
     /// The part of the coverage inside `bbox`, as polygons in `srs`; empty where nothing is.
     ///
     /// The polygons are cut a little outside of `bbox`, so that the cuts are not mistaken for edges of the coverage.
@@ -370,6 +388,59 @@ mod tests {
             in_degrees(bbox(0.0, 0.0, 1.0, 1.0)),
             Coverage::from_bbox(bbox(0.0, 0.0, 1.0, 1.0), Srs::web_mercator())
         );
+    }
+
+    #[test]
+    fn in_another_srs_an_area_keeps_its_edges() {
+        let utm = Srs::new("EPSG:25832").unwrap();
+        let square = in_degrees(bbox(6.0, 50.0, 12.0, 54.0)).in_srs(&utm).unwrap();
+        // The parallel of 50° bends: 5,538,631 m north in the middle, 4 km more at the sides.
+        let at = |x: f64, y: f64| bbox(x, y, x + 1.0, y + 1.0);
+        assert!(square.contains(&at(500_000.0, 5_539_000.0), &utm).unwrap());
+        assert!(!square.intersects(&at(500_000.0, 5_538_000.0), &utm).unwrap());
+        assert!(!square.intersects(&at(290_000.0, 5_542_000.0), &utm).unwrap());
+        assert!(square.contains(&at(290_000.0, 5_546_000.0), &utm).unwrap());
+        let same = in_degrees(bbox(6.0, 50.0, 12.0, 54.0));
+        assert_eq!(same.in_srs(&Srs::new("CRS:84").unwrap()).unwrap(), same);
+        // Polygons keep their corners, and the image is made once.
+        let polygon = wkt(SQUARE);
+        let metres = polygon.in_srs(&Srs::web_mercator()).unwrap();
+        assert!((metres.extent().bbox.min_x - 556_597.453_966).abs() < 1e-3);
+        let again = polygon.in_srs(&Srs::web_mercator()).unwrap();
+        match (&metres.shape, &again.shape) {
+            (Shape::Polygons(a), Shape::Polygons(b)) => assert!(Arc::ptr_eq(a, b)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn boxes_that_wrap_around_the_world_are_not_inside_of_an_area_in_the_same_srs() {
+        let (mercator, turn) = (Srs::web_mercator(), 40_075_016.685_578_49);
+        // Four turns wide: all points of the outline lie on one meridian.
+        let around = bbox(779_236.0, 5_780_349.0, 779_236.0 + 4.0 * turn, 5_942_074.0);
+        for coverage in [in_degrees(bbox(5.0, 45.0, 15.0, 55.0)), wkt(SQUARE)] {
+            assert!(!coverage.in_srs(&mercator).unwrap().contains(&around, &mercator).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_area_torn_apart_in_the_other_srs_is_an_error() {
+        let mercator = Srs::web_mercator();
+        let across = in_degrees(bbox(170.0, -50.0, 190.0, -30.0));
+        assert!(matches!(across.in_srs(&mercator), Err(CoverageError::Transform(_))));
+        let text = "POLYGON((170 -50,190 -50,190 -30,170 -30,170 -50))";
+        assert!(matches!(wkt(text).in_srs(&mercator), Err(CoverageError::Transform(_))));
+        let up_to_it = in_degrees(bbox(170.0, -50.0, 180.0, -30.0));
+        assert!(up_to_it.in_srs(&mercator).is_ok());
+        let world = in_degrees(bbox(-180.0, -90.0, 180.0, 90.0));
+        let inside = bbox(-2e7, -2e7, 2e7, 2e7);
+        assert!(world.in_srs(&mercator).unwrap().contains(&inside, &mercator).unwrap());
+        let polar = Srs::new("EPSG:3413").unwrap();
+        let around_the_pole = Coverage::from_bbox(bbox(-1e6, -1e6, 1e6, 1e6), polar.clone());
+        assert!(matches!(around_the_pole.in_srs(&Srs::wgs84()), Err(CoverageError::Transform(_))));
+        let cap = in_degrees(bbox(-180.0, 60.0, 180.0, 85.0)).in_srs(&polar).unwrap();
+        assert!(cap.contains(&bbox(1e6, 1e6, 1.1e6, 1.1e6), &polar).unwrap());
+        assert!(!cap.contains(&bbox(-1e6, -1e6, 1e6, 1e6), &polar).unwrap());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use mapproxy_grid::Srs;
 use super::ServiceMetadata;
 use super::tms::Tms;
 use super::wmts::Wmts;
+use crate::auth::{self, Gate};
 use crate::response::{plain, respond};
 use crate::{Incoming, MapLayer, Response, Service};
 
@@ -35,6 +36,8 @@ pub struct DemoOptions {
     pub tms: Option<Arc<Tms>>,
     /// `/service`, asked for capabilities.
     pub ows: Arc<dyn Service>,
+    /// Who may see the pages.
+    pub gate: Gate,
 }
 
 /// What the WMS offers.
@@ -57,13 +60,25 @@ pub struct Demo {
 /// A page that cannot be shown: what was asked for is not there.
 struct NoSuch(&'static str);
 
+enum Failure {
+    NoSuch(NoSuch),
+    /// The answer of the service that a page is about.
+    Refused(Box<Response>),
+}
+
+impl From<NoSuch> for Failure {
+    fn from(what: NoSuch) -> Self {
+        Failure::NoSuch(what)
+    }
+}
+
 impl Demo {
     /// The pages for `options`.
     pub fn new(options: DemoOptions) -> Demo {
         Demo { options }
     }
 
-    fn page(&self, request: &Incoming<'_>) -> Result<Response, NoSuch> {
+    fn page(&self, request: &Incoming<'_>) -> Result<Response, Failure> {
         let params = request.params();
         if let Some(layer) = params.get("wms_layer") {
             return Ok(html(&self.wms_preview(layer, request)?));
@@ -133,7 +148,7 @@ impl Demo {
     }
 
     /// A document of one of our services, asked in process with the client's own headers.
-    fn document(&self, heading: &'static str, path: &str, request: &Incoming<'_>) -> Result<Response, NoSuch> {
+    fn document(&self, heading: &'static str, path: &str, request: &Incoming<'_>) -> Result<Response, Failure> {
         let mut inner = request.beside(path).ok_or(NoSuch("no such document"))?;
         inner.headers_mut().remove(http::header::IF_NONE_MATCH);
         inner.headers_mut().remove(http::header::IF_MODIFIED_SINCE);
@@ -144,6 +159,9 @@ impl Demo {
             _ => self.options.ows.handle(&inner),
         };
         let answer = answer.ok_or(NoSuch("no such document"))?;
+        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Failure::Refused(Box::new(answer)));
+        }
         Ok(html(&Document {
             title: self.title(),
             version: env!("CARGO_PKG_VERSION"),
@@ -156,6 +174,10 @@ impl Demo {
 
 impl Service for Demo {
     fn handle(&self, request: &Incoming<'_>) -> Option<Response> {
+        let is_static = request.rest().starts_with("/static/");
+        if !is_static && let Err(refusal) = self.options.gate.ask(auth::Operation::Demo, request, Default::default) {
+            return Some(refusal.response());
+        }
         if request.rest().is_empty() {
             // Links on the pages are relative to the slash.
             let mut response = plain(StatusCode::MOVED_PERMANENTLY, "");
@@ -172,7 +194,8 @@ impl Service for Demo {
             path if path.starts_with("/static/") => plain(StatusCode::NOT_FOUND, "file not found"),
             _ => match self.page(request) {
                 Ok(page) => page,
-                Err(NoSuch(what)) => plain(StatusCode::NOT_FOUND, what),
+                Err(Failure::NoSuch(NoSuch(what))) => plain(StatusCode::NOT_FOUND, what),
+                Err(Failure::Refused(answer)) => *answer,
             },
         })
     }

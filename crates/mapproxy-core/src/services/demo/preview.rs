@@ -155,7 +155,7 @@ impl Demo {
         let url = match wmts.template() {
             Some(template) => format!("../wmts{}", template)
                 .replace("{Layer}", &encode(name))
-                .replace("{TileMatrixSet}", &encode(set.manager.grid().name()))
+                .replace("{TileMatrixSet}", &encode(set.grid().name()))
                 .replace("{TileMatrix}", "{z}")
                 .replace("{TileCol}", "{x}")
                 .replace("{TileRow}", "{y}")
@@ -165,10 +165,10 @@ impl Demo {
                 "../service?SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER={}&STYLE=default&TILEMATRIXSET={}\
                  &TILEMATRIX={{z}}&TILEROW={{y}}&TILECOL={{x}}&FORMAT=image%2F{format}",
                 encode(name),
-                encode(set.manager.grid().name()),
+                encode(set.grid().name()),
             ),
         };
-        let levels = (0..=u8::MAX).zip(set.manager.grid().levels()).map(|(z, _)| (format!("{z:02}"), z)).collect();
+        let levels = (0..=u8::MAX).zip(set.grid().levels()).map(|(z, _)| (format!("{z:02}"), z)).collect();
         self.tiled(TiledPreview { service: "wmts_layer", layer: name, set, sets, url, rows_from_south: false, levels })
     }
 
@@ -183,7 +183,7 @@ impl Demo {
     }
 
     fn tiled(&self, preview: TiledPreview<'_>) -> Result<Preview<'_>, NoSuch> {
-        let grid = preview.set.manager.grid();
+        let grid = preview.set.grid();
         let bbox = grid.bbox();
         let extent = preview.set.extent.bbox_in(grid.srs()).ok().and_then(|extent| extent.intersection(&bbox));
         let extent = extent.unwrap_or(bbox);
@@ -198,9 +198,9 @@ impl Demo {
             levels: Some(levels),
         };
         let option = |set: &&TileSet| ChoiceOption {
-            value: set.manager.grid().name().to_owned(),
-            text: format!("{} ({})", set.manager.grid().name(), set.manager.grid().srs()),
-            selected: set.manager.grid().name() == grid.name(),
+            value: set.grid().name().to_owned(),
+            text: format!("{} ({})", set.grid().name(), set.grid().srs()),
+            selected: set.grid().name() == grid.name(),
         };
         let levels = preview.levels.first().zip(preview.levels.last());
         Ok(Preview {
@@ -231,8 +231,8 @@ impl Demo {
 fn choose<'a>(sets: &[&'a TileSet], request: &Incoming<'_>) -> Result<&'a TileSet, NoSuch> {
     let params = request.params();
     let found = match (params.get("grid"), params.get("srs")) {
-        (Some(grid), _) => sets.iter().find(|set| set.manager.grid().name() == grid),
-        (None, Some(code)) => sets.iter().find(|set| set.manager.grid().srs().code().eq_ignore_ascii_case(code)),
+        (Some(grid), _) => sets.iter().find(|set| set.grid().name() == grid),
+        (None, Some(code)) => sets.iter().find(|set| set.grid().srs().code().eq_ignore_ascii_case(code)),
         (None, None) => sets.first(),
     };
     found.copied().ok_or(NoSuch("no such layer"))
@@ -297,7 +297,7 @@ pub(super) fn shown_formats(wms: &DemoWms) -> Vec<Format> {
 pub(super) fn tiled_layers<'a>(sets: impl Iterator<Item = (&'a str, &'a TileSet)>) -> Vec<TiledLayer> {
     let mut layers: Vec<TiledLayer> = Vec::new();
     for (name, set) in sets {
-        let grid = set.manager.grid();
+        let grid = set.grid();
         let srs = grid.srs().code().to_owned();
         let entry = match layers.iter().position(|layer| layer.name == name) {
             Some(index) => &mut layers[index],
@@ -314,7 +314,7 @@ pub(super) fn tiled_layers<'a>(sets: impl Iterator<Item = (&'a str, &'a TileSet)
 }
 
 fn public_format(set: &TileSet) -> String {
-    let ext = set.manager.image().format.as_ref().map_or("png", |format| format.ext());
+    let ext = set.image().format.as_ref().map_or("png", |format| format.ext());
     if ext == "mixed" { "png".to_owned() } else { ext.to_owned() }
 }
 

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use http::StatusCode;
+use mapproxy_grid::{Bbox, MapExtent};
 use mapproxy_map::ogc::float;
 
 use super::super::markup::{escape, escape_config};
 use super::{TileMap, Tms, public_ext, srs_name};
 use crate::Response;
+use crate::auth::Permit;
 use crate::request::Urls;
 use crate::response::respond;
 
@@ -29,7 +31,7 @@ impl Tms {
         respond(StatusCode::OK, XML, format!("{DECLARATION}<Services>\n  {service}\n</Services>\n"))
     }
 
-    pub(super) fn tile_map_service(&self, urls: &Urls) -> Response {
+    pub(super) fn tile_map_service(&self, urls: &Urls, permit: &Permit) -> Response {
         let url = escape(&urls.script);
         let mut xml = format!("{DECLARATION}<TileMapService version=\"1.0.0\" services=\"{url}/tms/\">\n");
         let metadata = &self.options.metadata;
@@ -64,8 +66,8 @@ impl Tms {
             xml.push_str("  </ContactInformation>\n");
         }
         xml.push_str("  <TileMaps>\n");
-        for map in &self.maps {
-            let (title, srs) = (escape_config(&map.title), escape(srs_name(map.tiles.manager.grid())));
+        for map in self.maps.iter().filter(|map| permit.shows(&map.layer, &map.tiles.extent)) {
+            let (title, srs) = (escape_config(&map.title), escape(srs_name(map.tiles.grid())));
             let href = format!("{url}/tms/1.0.0/{}/{}", escape(&map.layer), escape(&map.spec));
             let profile = map.profile;
             let _ =
@@ -75,20 +77,22 @@ impl Tms {
         respond(StatusCode::OK, XML, xml)
     }
 
-    pub(super) fn tile_map(&self, map: &TileMap, urls: &Urls) -> Response {
+    pub(super) fn tile_map(&self, map: &TileMap, urls: &Urls, permit: &Permit) -> Response {
         let url = escape(&urls.script);
-        let grid = map.tiles.manager.grid();
+        let grid = map.tiles.grid();
         let mut xml = format!("{DECLARATION}<TileMap version=\"1.0.0\" tilemapservice=\"{url}/tms/1.0.0/\">\n");
         line(&mut xml, 1, "Title", Some(&escape_config(&map.title)));
         line(&mut xml, 1, "Abstract", Some(&escape_config(map.abstract_.as_deref().unwrap_or(""))));
-        line(&mut xml, 1, "SRS", Some(&escape(srs_name(map.tiles.manager.grid()))));
-        let [min_x, min_y, max_x, max_y] = grid.bbox().to_array().map(float);
+        line(&mut xml, 1, "SRS", Some(&escape(srs_name(map.tiles.grid()))));
+        // The origin is where tiles are counted from, wherever the part begins that may be seen.
+        let [x, y, ..] = grid.bbox().to_array().map(float);
+        let [min_x, min_y, max_x, max_y] = visible_bbox(map, permit).to_array().map(float);
         let _ = writeln!(
             xml,
             "  <BoundingBox minx=\"{min_x}\" miny=\"{min_y}\" maxx=\"{max_x}\" maxy=\"{max_y}\"/>\n  \
-             <Origin x=\"{min_x}\" y=\"{min_y}\"/>"
+             <Origin x=\"{x}\" y=\"{y}\"/>"
         );
-        let ext = map.tiles.manager.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
+        let ext = map.tiles.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
         let (width, height) = (grid.tile_size().width, grid.tile_size().height);
         let ext = escape(ext);
         let _ = writeln!(
@@ -105,6 +109,15 @@ impl Tms {
         xml.push_str("  </TileSets>\n</TileMap>\n");
         respond(StatusCode::OK, XML, xml)
     }
+}
+
+/// The box of the grid, as far as it may be seen.
+fn visible_bbox(map: &TileMap, permit: &Permit) -> Bbox {
+    let grid = map.tiles.grid();
+    let whole = MapExtent::new(grid.bbox(), grid.srs().clone());
+    let visible = permit.extent(Some(&map.layer), Some(&whole)).flatten();
+    let visible = visible.and_then(|extent| extent.bbox_in(grid.srs()).ok()?.intersection(&grid.bbox()));
+    visible.unwrap_or(grid.bbox())
 }
 
 /// An element with an escaped text, where there is one.

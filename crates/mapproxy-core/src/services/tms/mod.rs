@@ -11,7 +11,8 @@ use mapproxy_grid::{Bbox, Level, Origin, Srs, TileGrid};
 use mapproxy_map::MapError;
 
 use super::ServiceMetadata;
-use super::tile_answer::{Patience, Place, answer, fetch};
+use super::tile_answer::{Patience, Place, answer};
+use crate::auth::{Gate, Operation, Permit, Refusal};
 use crate::response::{forbid_caching, plain, respond};
 use crate::{Incoming, Response, Service, TileLayer, TileSet};
 
@@ -30,6 +31,8 @@ pub struct TmsOptions {
     pub max_age: Duration,
     /// Keep URLs and reasons of upstream errors from clients.
     pub hide_error_details: bool,
+    /// Who may see what.
+    pub gate: Gate,
 }
 
 /// `/tms` and `/tiles`.
@@ -73,6 +76,14 @@ enum TmsError {
     /// There is no such thing.
     NotFound(String),
     Map(MapError),
+    /// The caller may not see it.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for TmsError {
+    fn from(refusal: Refusal) -> Self {
+        TmsError::Refused(refusal)
+    }
 }
 
 impl Tms {
@@ -82,7 +93,7 @@ impl Tms {
         let mut by_path = HashMap::new();
         for layer in &options.layers {
             for tiles in &layer.tile_sets {
-                let grid = tiles.manager.grid();
+                let grid = tiles.grid();
                 let srs_spec = grid.srs().code().replace(':', "").to_uppercase();
                 let spec = if options.use_grid_names { grid.name().to_owned() } else { srs_spec };
                 by_path.insert(format!("{}/{spec}", layer.name), maps.len());
@@ -109,8 +120,8 @@ impl Tms {
 
     /// How the path names a tile set, and its levels: order in URLs, number in the grid.
     pub(crate) fn spec_and_levels(&self, layer: &str, tiles: &TileSet) -> Option<(&str, Vec<(String, u8)>)> {
-        let grid = tiles.manager.grid();
-        let map = self.maps.iter().find(|map| map.layer == layer && map.tiles.manager.grid().name() == grid.name())?;
+        let grid = tiles.grid();
+        let map = self.maps.iter().find(|map| map.layer == layer && map.tiles.grid().name() == grid.name())?;
         let levels = (0..grid.levels().len()).filter_map(|order| {
             let z = map.internal_level(i64::try_from(order).ok()?, Dialect::Tms)?;
             let z = u8::try_from(z).ok().filter(|z| usize::from(*z) < grid.levels().len())?;
@@ -143,13 +154,30 @@ impl Tms {
             (_, [layer, z, x, y_ext]) => self.tile(request, dialect, layer, None, [z, x, y_ext], patience),
             (_, [layer, spec, z, x, y_ext]) => self.tile(request, dialect, layer, Some(spec), [z, x, y_ext], patience),
             (Dialect::Tms, []) if path.is_none() => Some(Ok(self.root_resource(&request.urls()))),
-            (Dialect::Tms, []) => Some(Ok(self.tile_map_service(&request.urls()))),
-            (Dialect::Tms, [layer]) => Some(self.find(layer, None).map(|map| self.tile_map(map, &request.urls()))),
-            (Dialect::Tms, [layer, spec]) => {
-                Some(self.find(layer, Some(spec)).map(|map| self.tile_map(map, &request.urls())))
-            }
+            (Dialect::Tms, []) => Some(self.service_document(request)),
+            (Dialect::Tms, [layer]) => Some(self.map_document(request, layer, None)),
+            (Dialect::Tms, [layer, spec]) => Some(self.map_document(request, layer, Some(spec))),
             _ => Some(Err(TmsError::NotFound(format!("invalid request ({})", request.path)))),
         }
+    }
+
+    fn service_document(&self, request: &Incoming<'_>) -> Result<Response, TmsError> {
+        let names = || {
+            let mut names: Vec<&str> = self.maps.iter().map(|map| map.layer.as_str()).collect();
+            names.dedup();
+            (names, None)
+        };
+        let permit = self.options.gate.ask(Operation::Tms, request, names)?;
+        Ok(self.tile_map_service(&request.urls(), &permit))
+    }
+
+    fn map_document(&self, request: &Incoming<'_>, layer: &str, spec: Option<&str>) -> Result<Response, TmsError> {
+        let map = self.find(layer, spec)?;
+        let permit: Permit = self.options.gate.ask(Operation::Tms, request, || (vec![&map.layer], None))?;
+        if !permit.shows(&map.layer, &map.tiles.extent) {
+            return Err(Refusal::Forbidden.into());
+        }
+        Ok(self.tile_map(map, &request.urls(), &permit))
     }
 
     fn tile(
@@ -161,15 +189,14 @@ impl Tms {
         [z, x, y_ext]: [&str; 3],
         patience: Patience,
     ) -> Option<Result<Response, TmsError>> {
-        let (map, tile) = match self.place(request, dialect, layer, spec, [z, x, y_ext]) {
-            Ok(found) => found,
+        let permit = self.place(request, dialect, layer, spec, [z, x, y_ext]).and_then(|(map, tile)| {
+            Ok(self.options.gate.ask_for_tile(Operation::Tms, request, &map.layer, &map.tiles, tile)?)
+        });
+        let permit = match permit {
+            Ok(permit) => permit,
             Err(error) => return Some(Err(error)),
         };
-        let manager = &map.tiles.manager;
-        Some(match fetch(manager, tile, patience)? {
-            Ok(tile) => Ok(answer(manager, tile, self.options.max_age, request.headers)),
-            Err(error) => Err(TmsError::Map(error)),
-        })
+        Some(answer(&permit, patience, self.options.max_age, request.headers)?.map_err(TmsError::Map))
     }
 
     fn place(
@@ -186,12 +213,11 @@ impl Tms {
         let place = Place { x: number(x)?, y: number(y)?, z: number(z)? };
 
         let map = self.find(layer, spec)?;
-        let manager = &map.tiles.manager;
-        let format = manager.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
+        let format = map.tiles.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
         if ext != format {
             return Err(TmsError::NotFound(format!("invalid format ({ext}). this tile set only supports ({format})")));
         }
-        let grid = manager.grid();
+        let grid = map.tiles.grid();
         let origin = match dialect {
             Dialect::Tms => Origin::LowerLeft,
             Dialect::Tiles => match request.params().get("origin") {
@@ -215,6 +241,7 @@ impl Tms {
 
     fn error(&self, error: &TmsError, dialect: Dialect) -> Response {
         let (status, message) = match error {
+            TmsError::Refused(refusal) => return refusal.response(),
             TmsError::NotFound(message) => (StatusCode::NOT_FOUND, message.clone()),
             TmsError::Map(error) => {
                 super::log_map_error(error);
@@ -244,12 +271,12 @@ impl TileMap {
         if z < 0 {
             return None;
         }
-        z.checked_add(skipped)?.checked_mul(if has_sqrt2_levels(self.tiles.manager.grid()) { 2 } else { 1 })
+        z.checked_add(skipped)?.checked_mul(if has_sqrt2_levels(self.tiles.grid()) { 2 } else { 1 })
     }
 
     /// Order (level in URLs) and resolution of all levels offered by `/tms`.
     fn orders(&self) -> impl Iterator<Item = (usize, f64)> {
-        offered_levels(self.tiles.manager.grid()).map(|level| level.resolution).enumerate()
+        offered_levels(self.tiles.grid()).map(|level| level.resolution).enumerate()
     }
 }
 

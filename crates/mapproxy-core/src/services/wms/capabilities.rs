@@ -278,9 +278,9 @@ impl DocumentWriter<'_> {
         self.xml.open("VendorSpecificCapabilities", &[]);
         for layer in &options.tile_layers {
             for set in &layer.tile_sets {
-                let grid = set.manager.grid();
+                let grid = set.grid();
                 let resolutions: Vec<String> = tms::offered_levels(grid).map(|level| float(level.resolution)).collect();
-                let format = set.manager.image().format.as_ref().filter(|format| !format.is_mixed());
+                let format = set.image().format.as_ref().filter(|format| !format.is_mixed());
                 let code = match self.version {
                     WmsVersion::V1_1_0 => tms::srs_name(grid),
                     _ => grid.srs().code(),

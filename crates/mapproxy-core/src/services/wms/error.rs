@@ -10,6 +10,7 @@ use mapproxy_map::{Fault, MapError};
 use super::dialect::Dialect;
 use super::request::{self, MapStyle};
 use super::{Wms, WmsVersion};
+use crate::auth::Refusal;
 use crate::response::{forbid_caching, respond};
 use crate::services::markup::escape;
 use crate::{Params, Response};
@@ -22,6 +23,26 @@ pub(super) struct WmsError {
     pub(super) status: StatusCode,
     /// Not to be drawn in a picture, whatever the client prefers.
     pub(super) xml_only: bool,
+}
+
+/// Why there is no map.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Exception(WmsError),
+    /// The caller may not see it.
+    Refused(Refusal),
+}
+
+impl From<WmsError> for Failure {
+    fn from(error: WmsError) -> Self {
+        Failure::Exception(error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Failure::Refused(refusal)
+    }
 }
 
 impl WmsError {

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use mapproxy_grid::{Bbox, Size, Srs};
+use mapproxy_grid::{Bbox, MapExtent, Size, Srs};
 use mapproxy_image::{GeoReference, ImageError, ImageFormat, ImageOptions, MapImage, merge, message};
 use mapproxy_map::render::{RenderOptions, render_all};
-use mapproxy_map::{MapError, MapQuery, Purpose};
+use mapproxy_map::{MapError, MapQuery, MapSource, Purpose};
 
 use super::Wms;
 use super::dialect::Dialect;
-use super::error::WmsError;
+use super::error::{Failure, WmsError};
 use super::request::GetMap;
+use crate::auth::{self, Permit};
 use crate::response::{forbid_caching, respond};
 use crate::{Incoming, Response};
 
@@ -26,12 +27,22 @@ pub(super) struct Plan<'a> {
     /// Also the content type of the answer.
     pub(super) format: &'a str,
     pub(super) options: Arc<ImageOptions>,
+    /// What may be seen of the layers, bottom to top.
+    sources: Vec<Arc<dyn MapSource>>,
+    pub(super) permit: Permit,
+}
+
+impl Plan<'_> {
+    /// No layer is shown at this resolution, or may be seen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
 }
 
 impl Wms {
-    pub(super) fn get_map(&self, incoming: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
+    pub(super) fn get_map(&self, incoming: &Incoming<'_>, dialect: &Dialect) -> Result<Response, Failure> {
         let request = GetMap::parse(incoming.params(), dialect, &self.options.forward_params)?;
-        let plan = self.plan(&request, dialect)?;
+        let plan = self.plan(&request, dialect, incoming)?;
         if request.tiled
             && let Some(answer) = self.single_tile(&plan, incoming.headers)?
         {
@@ -45,15 +56,20 @@ impl Wms {
         Ok(if image.cacheable() { response } else { forbid_caching(response) })
     }
 
-    /// Checks what is asked against what there is.
-    pub(super) fn plan<'a>(&'a self, request: &'a GetMap, dialect: &Dialect) -> Result<Plan<'a>, WmsError> {
+    /// Checks what is asked against what there is, and what the caller may see.
+    fn plan<'a>(
+        &'a self,
+        request: &'a GetMap,
+        dialect: &Dialect,
+        incoming: &Incoming<'_>,
+    ) -> Result<Plan<'a>, Failure> {
         if request.size.pixels() > self.max_pixels() {
-            return Err(WmsError { xml_only: true, ..WmsError::new("image size too large") });
+            return Err(WmsError { xml_only: true, ..WmsError::new("image size too large") }.into());
         }
         self.tree.check(&request.layers)?;
         let Some((format, options)) = self.image_format(&request.format, dialect) else {
             let message = format!("unsupported image format: {}", request.format);
-            return Err(WmsError::with_code("InvalidFormat", message));
+            return Err(WmsError::with_code("InvalidFormat", message).into());
         };
         let srs = self.srs(&request.srs, dialect)?;
         let Bbox { min_x, min_y, max_x, max_y } = request.bbox;
@@ -72,7 +88,11 @@ impl Wms {
             purpose: Purpose::Serve,
             kept: false,
         };
-        Ok(Plan { layers: &request.layers, query, format, options: request.style.apply(options) })
+        let selection = self.tree.select(&request.layers, &query);
+        let subject = || (selection.names(), Some(MapExtent::new(query.bbox, query.srs.clone())));
+        let permit = self.options.gate.ask(auth::Operation::WmsMap, incoming, subject)?;
+        let sources = selection.sources(&permit)?;
+        Ok(Plan { layers: &request.layers, query, format, options: request.style.apply(options), sources, permit })
     }
 
     /// The map, empty outside of the box that `bbox_srs` sets for its SRS.
@@ -97,7 +117,7 @@ impl Wms {
             concurrency: self.options.concurrent_layer_renderer,
             hide_error_details: self.options.hide_error_details,
         };
-        render_all(&self.tree.sources(plan.layers, query), query, &plan.options, how)
+        render_all(&plan.sources, query, &plan.options, how)
     }
 
     /// Draws the attribution on the map, if there is one.

@@ -10,6 +10,7 @@ mod dialect;
 mod error;
 mod map;
 mod options;
+mod permitted;
 mod request;
 mod tiled;
 mod tree;
@@ -20,9 +21,10 @@ use http::StatusCode;
 
 use self::capabilities::Capabilities;
 use self::dialect::Dialect;
-use self::error::WmsError;
+use self::error::{Failure, WmsError};
 use self::request::{GetFeatureInfo, GetLegendGraphic, Operation};
 use self::tree::LayerTree;
+use crate::auth::{self, Refusal};
 use crate::response::respond;
 use crate::{Incoming, Response, Service};
 
@@ -54,13 +56,12 @@ impl Wms {
         };
         match operation {
             Operation::Capabilities => {
-                let tiled = request::is_true(params.get("tiled"));
-                let text = self.capabilities.text(&self.options, dialect, tiled, &request.urls().base);
-                respond(StatusCode::OK, dialect.capabilities_type, text)
+                self.get_capabilities(request, dialect).unwrap_or_else(|refusal| refusal.response())
             }
-            Operation::Map => {
-                self.get_map(request, dialect).unwrap_or_else(|error| self.exception(&error, dialect, params))
-            }
+            Operation::Map => self.get_map(request, dialect).unwrap_or_else(|failure| match failure {
+                Failure::Exception(error) => self.exception(&error, dialect, params),
+                Failure::Refused(refusal) => refusal.response(),
+            }),
             Operation::FeatureInfo => {
                 self.feature_info(request, dialect).unwrap_or_else(|error| self.exception(&error, dialect, params))
             }
@@ -68,6 +69,19 @@ impl Wms {
                 self.legend_graphic(request, dialect).unwrap_or_else(|error| error.xml(dialect))
             }
         }
+    }
+
+    fn get_capabilities(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, Refusal> {
+        let names = || (permitted::names(&self.options.root), None);
+        let permit = self.options.gate.ask(auth::Operation::WmsCapabilities, request, names)?;
+        let tiled = request::is_true(request.params().get("tiled"));
+        let address = request.urls().base;
+        let text = if permit.is_full() {
+            self.capabilities.text(&self.options, dialect, tiled, &address)
+        } else {
+            Capabilities::default().text(&permitted::part(&self.options, &permit), dialect, tiled, &address)
+        };
+        Ok(respond(StatusCode::OK, dialect.capabilities_type, text))
     }
 
     /// GetFeatureInfo. No layer has any: the exception that says so.
@@ -96,7 +110,7 @@ impl Service for Wms {
     fn handle_now(&self, request: &Incoming<'_>) -> Option<Response> {
         let params = request.params();
         let dialect = Dialect::sniff(params, &self.options.versions);
-        if Operation::parse(params, dialect).ok()? != Operation::Capabilities {
+        if Operation::parse(params, dialect).ok()? != Operation::Capabilities || !self.options.gate.is_open() {
             return None;
         }
         let tiled = request::is_true(params.get("tiled"));

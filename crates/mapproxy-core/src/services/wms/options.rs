@@ -8,6 +8,7 @@ use mapproxy_grid::{Bbox, Srs};
 use mapproxy_image::ImageOptions;
 use mapproxy_map::render::OnSourceErrors;
 
+use crate::auth::Gate;
 use crate::services::ServiceMetadata;
 use crate::{MapLayer, TileLayer};
 
@@ -47,6 +48,8 @@ pub struct WmsOptions {
     pub forward_params: Vec<String>,
     /// Layers with tiles, for requests with `tiled=true` (WMS-C).
     pub tile_layers: Vec<Arc<TileLayer>>,
+    /// Who may see what.
+    pub gate: Gate,
 }
 
 /// An SRS with the box to be announced and drawn in it.

@@ -12,6 +12,7 @@ use mapproxy_map::render::OnSourceErrors;
 use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
 
 use super::*;
+use crate::auth::Gate;
 use crate::layers::{Attribution, Identifier, KeywordList, Logo, OnlineResource};
 use crate::services::{Contact, ServiceMetadata};
 use crate::{LayerMetadata, MapLayer, Request, TileLayer, TileSet};
@@ -124,6 +125,7 @@ fn options(root: MapLayer) -> WmsOptions {
         hide_error_details: true,
         forward_params: Vec::new(),
         tile_layers: Vec::new(),
+        gate: Gate::OPEN,
     }
 }
 
@@ -456,7 +458,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
         watermark: None,
     });
     let extent = MapExtent::new(grid.bbox(), grid.srs().clone());
-    let tile_sets = vec![TileSet { manager: Arc::new(manager.unwrap()), extent }];
+    let tile_sets = vec![TileSet::new(Arc::new(manager.unwrap()), extent)];
     Arc::new(TileLayer { name: "utm".to_owned(), title: "UTM".to_owned(), metadata: Arc::default(), tile_sets })
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use mapproxy_cache::TileManager;
 use mapproxy_grid::{Size, TileCoord};
 use mapproxy_image::MapImage;
 use mapproxy_image::merge::{self, Frame, Layer};
@@ -12,9 +11,10 @@ use mapproxy_map::MapQuery;
 use super::Wms;
 use super::error::WmsError;
 use super::map::{Plan, image_error};
+use crate::auth::TilePermit;
 use crate::conditional::Validators;
 use crate::response::{forbid_caching, respond};
-use crate::{Response, TileLayer};
+use crate::{Response, TileLayer, TileSet};
 
 impl Wms {
     /// Checks that the map is one tile of each layer that has tiles. Where it is nothing but a tile, this is the answer.
@@ -22,30 +22,22 @@ impl Wms {
         let mut tile = None;
         for name in plan.layers {
             let Some(layer) = self.options.tile_layers.iter().find(|layer| layer.name == *name) else { continue };
-            let Some(manager) = tiles_for(layer, &plan.query) else { continue };
-            tile = tile_of(manager, &plan.query)?.map(|coord| (manager, coord));
+            let Some(set) = tiles_for(layer, &plan.query) else { continue };
+            tile = tile_of(set, &plan.query)?.and_then(|coord| plan.permit.whole_tile(name, set, coord));
         }
         let is_limited = self.limit(&plan.query.srs).is_some_and(|limit| !limit.contains(&plan.query.bbox));
         match tile {
-            Some((manager, coord)) if plan.layers.len() == 1 && !is_limited => {
-                if self.tree.sources(plan.layers, &plan.query).is_empty() {
-                    return Ok(None);
-                }
-                self.tile_answer(plan, manager, coord, headers).map(Some)
+            Some(permit) if plan.layers.len() == 1 && !is_limited && !plan.is_empty() => {
+                self.tile_answer(plan, &permit, headers).map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    fn tile_answer(
-        &self,
-        plan: &Plan<'_>,
-        manager: &TileManager,
-        coord: TileCoord,
-        headers: &HeaderMap,
-    ) -> Result<Response, WmsError> {
+    fn tile_answer(&self, plan: &Plan<'_>, permit: &TilePermit<'_>, headers: &HeaderMap) -> Result<Response, WmsError> {
         let Plan { query, options, .. } = plan;
-        let tile = manager.load(coord, &query.dimensions).map_err(|error| self.map_error(&error))?;
+        let manager = permit.manager();
+        let tile = manager.load(permit.coord(), &query.dimensions).map_err(|error| self.map_error(&error))?;
         let image = match &tile.bytes {
             Some(bytes) => {
                 let image = MapImage::from_encoded(bytes.clone(), Arc::clone(manager.image()));
@@ -71,17 +63,15 @@ impl Wms {
 }
 
 /// The tiles in the SRS of the query, else any.
-fn tiles_for<'a>(layer: &'a TileLayer, query: &MapQuery) -> Option<&'a Arc<TileManager>> {
-    let managers = || layer.tile_sets.iter().map(|set| &set.manager);
-    managers().find(|manager| *manager.grid().srs() == query.srs).or_else(|| managers().next())
+fn tiles_for<'a>(layer: &'a TileLayer, query: &MapQuery) -> Option<&'a TileSet> {
+    let fitting = layer.tile_sets.iter().find(|set| *set.grid().srs() == query.srs);
+    fitting.or(layer.tile_sets.first())
 }
 
 /// The tile that the query asks for; `None` where there is nothing.
-fn tile_of(manager: &TileManager, query: &MapQuery) -> Result<Option<TileCoord>, WmsError> {
-    let grid = manager.grid();
-    if let Some(format) =
-        manager.image().format.as_ref().filter(|format| !format.is_mixed() && **format != query.format)
-    {
+fn tile_of(set: &TileSet, query: &MapQuery) -> Result<Option<TileCoord>, WmsError> {
+    let grid = set.grid();
+    if let Some(format) = set.image().format.as_ref().filter(|format| !format.is_mixed() && **format != query.format) {
         return Err(WmsError::new(format!("Invalid request: invalid tile format, use {}", format.ext())));
     }
     let Size { width, height } = grid.tile_size();

@@ -8,6 +8,7 @@ use mapproxy_map::{MapQuery, MapSource};
 
 use super::error::WmsError;
 use crate::MapLayer;
+use crate::auth::{Permit, Refusal};
 
 /// What each name stands for: the layer's own sources, or those of the layers in it.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ pub(super) struct LayerTree {
 struct Leaf {
     /// Tells leaves apart.
     id: usize,
+    name: Option<Arc<str>>,
     sources: Arc<[Arc<dyn MapSource>]>,
     /// Its own range, and those of the groups between it and the name.
     resolutions: Vec<ResolutionRange>,
@@ -39,7 +41,12 @@ impl LayerTree {
             below
         } else {
             self.leaves += 1;
-            vec![Leaf { id: self.leaves, sources: layer.sources.as_slice().into(), resolutions: Vec::new() }]
+            vec![Leaf {
+                id: self.leaves,
+                name: layer.name.as_deref().map(Arc::from),
+                sources: layer.sources.as_slice().into(),
+                resolutions: Vec::new(),
+            }]
         };
         if !layer.resolutions.is_unlimited() {
             leaves.iter_mut().for_each(|leaf| leaf.resolutions.push(layer.resolutions));
@@ -58,21 +65,49 @@ impl LayerTree {
         }
     }
 
-    /// The sources of layers that are shown at the resolution of `query`, bottom to top. A layer named twice, alone or
-    /// as part of a group, is drawn where it comes first.
-    pub(super) fn sources(&self, names: &[String], query: &MapQuery) -> Vec<Arc<dyn MapSource>> {
+    /// The layers that are shown at the resolution of `query`, bottom to top. A layer named twice, alone or as part of a
+    /// group, is drawn where it comes first.
+    pub(super) fn select(&self, names: &[String], query: &MapQuery) -> Selection<'_> {
         let mut seen = Vec::new();
-        let mut sources = Vec::new();
+        let mut leaves = Vec::new();
         for leaf in names.iter().filter_map(|name| self.named.get(name)).flatten() {
             if seen.contains(&leaf.id) {
                 continue;
             }
             seen.push(leaf.id);
             if leaf.is_shown(query) {
-                sources.extend(leaf.sources.iter().cloned());
+                let is_named = leaf.name.as_deref().is_some_and(|name| names.iter().any(|asked| asked == name));
+                leaves.push((leaf, is_named));
             }
         }
-        sources
+        Selection { leaves }
+    }
+}
+
+/// Layers to be drawn, for those who have a permit.
+#[derive(Debug)]
+pub(super) struct Selection<'a> {
+    /// With whether the request names them, rather than a group they are in.
+    leaves: Vec<(&'a Leaf, bool)>,
+}
+
+impl<'a> Selection<'a> {
+    pub(super) fn names(&self) -> Vec<&'a str> {
+        self.leaves.iter().filter_map(|(leaf, _)| leaf.name.as_deref()).collect()
+    }
+
+    /// The sources, as far as they may be seen. Of what the caller may not see, it is told what it named itself; the
+    /// rest is left out.
+    pub(super) fn sources(&self, permit: &Permit) -> Result<Vec<Arc<dyn MapSource>>, Refusal> {
+        let mut sources = Vec::new();
+        for (leaf, is_named) in &self.leaves {
+            match permit.sources(leaf.name.as_deref(), &leaf.sources) {
+                Some(visible) => sources.extend(visible),
+                None if *is_named => return Err(Refusal::Forbidden),
+                None => {}
+            }
+        }
+        Ok(sources)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use mapproxy_grid::{METERS_PER_DEGREE, PIXEL_SIZE_M, Srs, TileGrid};
+use mapproxy_grid::{METERS_PER_DEGREE, MapExtent, PIXEL_SIZE_M, Srs, TileGrid};
 use mapproxy_map::ogc::float;
 
 use super::super::ServiceMetadata;
 use super::super::markup::{escape, escape_config};
 use super::{TileTemplate, Wmts, WmtsLayer};
+use crate::auth::Permit;
 
 /// How tiles are asked for.
 pub(super) enum Access<'a> {
@@ -18,7 +19,7 @@ pub(super) enum Access<'a> {
 }
 
 impl Wmts {
-    pub(super) fn capabilities_document(&self, access: &Access<'_>) -> String {
+    pub(super) fn capabilities_document(&self, access: &Access<'_>, permit: &Permit) -> String {
         let mut xml = String::with_capacity(4096 + self.layers.len() * 1024);
         xml.push_str(
             "<?xml version=\"1.0\"?>\n\
@@ -31,12 +32,15 @@ impl Wmts {
         write_service(&mut xml, &self.options.metadata);
         write_operations(&mut xml, access);
         xml.push_str("  <Contents>\n");
-        for layer in &self.layers {
-            write_layer(&mut xml, layer, access);
-        }
         let mut written: Vec<&str> = Vec::new();
-        for set in self.layers.iter().flat_map(|layer| &layer.sets) {
-            let grid = set.manager.grid();
+        let mut sets = Vec::new();
+        for layer in self.layers.iter().filter(|layer| permit.allows(&layer.name)) {
+            let Some(extent) = permit.extent(Some(&layer.name), Some(&layer.extent)) else { continue };
+            write_layer(&mut xml, layer, extent.as_ref().unwrap_or(&layer.extent), access);
+            sets.extend(&layer.sets);
+        }
+        for set in sets {
+            let grid = set.grid();
             if !written.contains(&grid.name()) {
                 write_matrix_set(&mut xml, grid);
                 written.push(grid.name());
@@ -118,13 +122,13 @@ fn write_operations(xml: &mut String, access: &Access<'_>) {
     xml.push_str("  </ows:OperationsMetadata>\n");
 }
 
-fn write_layer(xml: &mut String, layer: &WmtsLayer, access: &Access<'_>) {
+fn write_layer(xml: &mut String, layer: &WmtsLayer, extent: &MapExtent, access: &Access<'_>) {
     let name = escape_config(&layer.name);
     let format = escape(&layer.format);
     xml.push_str("    <Layer>\n");
     element(xml, 6, "ows:Title", Some(&escape_config(&layer.title)));
     element(xml, 6, "ows:Abstract", Some(&escape_config(layer.abstract_.as_deref().unwrap_or(""))));
-    if let Ok(bbox) = layer.extent.bbox_in(&Srs::wgs84()) {
+    if let Ok(bbox) = extent.bbox_in(&Srs::wgs84()) {
         let min_x = float(bbox.min_x.max(-180.0));
         let min_y = float(bbox.min_y.max(-89.999999));
         let max_x = float(bbox.max_x.min(180.0));
@@ -139,7 +143,7 @@ fn write_layer(xml: &mut String, layer: &WmtsLayer, access: &Access<'_>) {
     element(xml, 6, "Format", Some(&format!("image/{format}")));
     for set in &layer.sets {
         xml.push_str("      <TileMatrixSetLink>\n");
-        element(xml, 8, "TileMatrixSet", Some(&escape_config(set.manager.grid().name())));
+        element(xml, 8, "TileMatrixSet", Some(&escape_config(set.grid().name())));
         xml.push_str("      </TileMatrixSetLink>\n");
     }
     if let Access::Restful { url, template } = access {

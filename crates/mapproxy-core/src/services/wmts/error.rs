@@ -5,6 +5,7 @@ use mapproxy_map::MapError;
 
 use super::super::markup::escape;
 use crate::Response;
+use crate::auth::Refusal;
 use crate::response::{forbid_caching, respond};
 
 /// Why a WMTS request fails.
@@ -20,6 +21,14 @@ pub(super) enum WmtsError {
     NotSupported(String),
     /// The tile could not be had.
     Map(MapError),
+    /// The caller may not see it.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for WmtsError {
+    fn from(refusal: Refusal) -> Self {
+        WmtsError::Refused(refusal)
+    }
 }
 
 impl WmtsError {
@@ -42,6 +51,7 @@ impl WmtsError {
             WmtsError::NotSupported(message) => {
                 (StatusCode::NOT_IMPLEMENTED, "OperationNotSupported", message.clone(), None)
             }
+            WmtsError::Refused(refusal) => return refusal.response(),
             WmtsError::Map(error) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "NoApplicableCode", error.public_message(hide_details), None)
             }

@@ -14,7 +14,8 @@ use mapproxy_grid::{MapExtent, Origin};
 use self::error::WmtsError;
 pub use self::template::{TemplateError, TileTemplate};
 use super::ServiceMetadata;
-use super::tile_answer::{Patience, Place, answer, fetch};
+use super::tile_answer::{Patience, Place, answer};
+use crate::auth::{Gate, Operation, Permit};
 use crate::response::{plain, respond};
 use crate::{Incoming, Params, Response, Service, TileLayer, TileSet};
 
@@ -33,6 +34,8 @@ pub struct WmtsOptions {
     pub max_age: Duration,
     /// Keep URLs and reasons of upstream errors from clients.
     pub hide_error_details: bool,
+    /// Who may see what.
+    pub gate: Gate,
 }
 
 /// WMTS: `/wmts`, and `SERVICE=WMTS` under `/service`.
@@ -74,19 +77,19 @@ impl Wmts {
         let mut by_name = HashMap::new();
         for layer in std::mem::take(&mut options.layers) {
             let (sets, others): (Vec<_>, Vec<_>) =
-                layer.tile_sets.into_iter().partition(|set| set.manager.grid().supports_origin(Origin::UpperLeft));
+                layer.tile_sets.into_iter().partition(|set| set.grid().supports_origin(Origin::UpperLeft));
             for set in others {
                 log::warn!(
                     target: "mapproxy.service.wmts",
                     "skipping layer '{}' for WMTS, grid '{}' of cache '{}' is not compatible with WMTS: \
                      its tiles do not end at the north edge of its bbox",
                     layer.name,
-                    set.manager.grid().name(),
-                    set.manager.name()
+                    set.grid().name(),
+                    set.cache_name()
                 );
             }
             let Some(first) = sets.first() else { continue };
-            let format = first.manager.image().format.as_ref().map_or("png", |format| format.ext());
+            let format = first.image().format.as_ref().map_or("png", |format| format.ext());
             let format = if format == "mixed" { "png" } else { format }.to_owned();
             let extent = first.extent.clone();
             by_name.insert(layer.name.clone(), layers.len());
@@ -121,7 +124,7 @@ impl Wmts {
                 Err(error) => Err(error),
             },
             "getcapabilities" if patience == Patience::None => return None,
-            "getcapabilities" => Ok(self.capabilities(&capabilities::Access::Kvp { url: request.urls().base })),
+            "getcapabilities" => self.capabilities(request, &capabilities::Access::Kvp { url: request.urls().base }),
             "getfeatureinfo" => self.feature_info(params.get("layer").unwrap_or("")),
             _ => Err(WmtsError::invalid(format!("unknown WMTS request type '{name}'"), Some("request"))),
         };
@@ -137,7 +140,7 @@ impl Wmts {
             }
             let base = request.urls().base;
             let url = base.strip_suffix(CAPABILITIES).unwrap_or(&base).to_owned();
-            Ok(self.capabilities(&capabilities::Access::Restful { url, template }))
+            self.capabilities(request, &capabilities::Access::Restful { url, template })
         } else {
             match template.parse(request.rest()) {
                 Some(tile) => self.tile(request, &tile, patience)?,
@@ -156,12 +159,15 @@ impl Wmts {
         wanted: &TileRequest<'_>,
         patience: Patience,
     ) -> Option<Result<Response, WmtsError>> {
-        let (set, tile) = match self.find(wanted) {
-            Ok(found) => found,
+        let permit = self.find(wanted).and_then(|(set, tile)| {
+            Ok(self.options.gate.ask_for_tile(Operation::Wmts, request, wanted.layer, set, tile)?)
+        });
+        let permit = match permit {
+            Ok(permit) => permit,
             Err(error) => return Some(Err(error)),
         };
-        Some(match fetch(&set.manager, tile, patience)? {
-            Ok(tile) => Ok(answer(&set.manager, tile, self.options.max_age, request.headers)),
+        Some(match answer(&permit, patience, self.options.max_age, request.headers)? {
+            Ok(response) => Ok(response),
             Err(error) => {
                 super::log_map_error(&error);
                 Err(WmtsError::Map(error))
@@ -171,7 +177,7 @@ impl Wmts {
 
     fn find(&self, wanted: &TileRequest<'_>) -> Result<(&TileSet, mapproxy_grid::TileCoord), WmtsError> {
         let layer = self.layer(wanted.layer)?;
-        let set = layer.sets.iter().find(|set| set.manager.grid().name() == wanted.matrix_set).ok_or_else(|| {
+        let set = layer.sets.iter().find(|set| set.grid().name() == wanted.matrix_set).ok_or_else(|| {
             WmtsError::invalid(format!("unknown tilematrixset: {}", wanted.matrix_set), Some("tilematrixset"))
         })?;
         if let Some(format) = wanted.format {
@@ -190,7 +196,7 @@ impl Wmts {
             y: number("tilerow", wanted.row)?,
             z: number("tilematrix", wanted.matrix)?,
         };
-        let tile = place.in_grid(set.manager.grid(), Origin::UpperLeft).ok_or(WmtsError::TileOutOfRange)?;
+        let tile = place.in_grid(set.grid(), Origin::UpperLeft).ok_or(WmtsError::TileOutOfRange)?;
         Ok((set, tile))
     }
 
@@ -204,8 +210,10 @@ impl Wmts {
         Err(WmtsError::NotSupported(format!("layer {} not queryable", layer.name)))
     }
 
-    fn capabilities(&self, access: &capabilities::Access<'_>) -> Response {
-        respond(StatusCode::OK, "application/xml", self.capabilities_document(access))
+    fn capabilities(&self, request: &Incoming<'_>, access: &capabilities::Access<'_>) -> Result<Response, WmtsError> {
+        let names = || (self.layers.iter().map(|layer| layer.name.as_str()).collect(), None);
+        let permit: Permit = self.options.gate.ask(Operation::Wmts, request, names)?;
+        Ok(respond(StatusCode::OK, "application/xml", self.capabilities_document(access, &permit)))
     }
 }
 
