@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use mapproxy_grid::{Coverage, MetaGrid, TileCoord, TileGrid};
 use mapproxy_image::{Codec, ImageFormat, ImageOptions, MapImage, mask};
 use mapproxy_map::{Access, Dimensions, MapError, MapSource, Purpose};
+use mapproxy_trace::{self as trace, Place};
 
 use crate::creator::{Creator, Mode};
 use crate::refresh::is_expired;
@@ -234,6 +235,7 @@ impl TileManager {
         }
         let oldest = self.oldest();
         let kept = self.load_stored(&keys, oldest)?;
+        let kept_count = kept.len();
 
         let (mut wanted, mut stale) = (Vec::new(), Vec::new());
         for ((place, key), kept) in places.into_iter().zip(keys).zip(kept) {
@@ -249,16 +251,29 @@ impl TileManager {
             stale.push(old);
         }
         let mut missing = Vec::new();
+        let mut tally = trace::Tiles { hit: (kept_count - wanted.len()) as u64, ..trace::Tiles::default() };
         if !wanted.is_empty() {
+            let _place = trace::within(|| Place::Cache(Arc::clone(&self.options.name)));
             let coords: Vec<_> = wanted.iter().map(|(_, coord)| *coord).collect();
             let created = self.create(&coords, &stale, dimensions, purpose, oldest)?;
             for (((place, coord), created), stale) in wanted.into_iter().zip(created).zip(stale) {
-                match created.or(stale) {
-                    Some(tile) => tiles[place] = tile,
-                    None => missing.push((place, coord)),
+                match (created, stale) {
+                    (Some(tile), _) => {
+                        tally.missed += 1;
+                        tiles[place] = tile;
+                    }
+                    (None, Some(tile)) => {
+                        tally.stale += 1;
+                        tiles[place] = tile;
+                    }
+                    (None, None) => {
+                        tally.missed += 1;
+                        missing.push((place, coord));
+                    }
                 }
             }
         }
+        trace::count(tally);
         Ok(Loaded { tiles, missing })
     }
 

@@ -30,10 +30,12 @@ pub(crate) fn try_map<T: Sync, R: Send, E: Send>(
             }
         }
     };
+    let trace = mapproxy_trace::scope();
     std::thread::scope(|scope| {
         for _ in 1..threads {
+            let thread = std::thread::Builder::new().name("mapproxy-tiles".to_owned());
             // Without a thread to be had, this one does all.
-            if std::thread::Builder::new().name("mapproxy-tiles".to_owned()).spawn_scoped(scope, take_turns).is_err() {
+            if thread.spawn_scoped(scope, || trace.enter(take_turns)).is_err() {
                 break;
             }
         }

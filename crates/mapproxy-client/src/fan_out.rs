@@ -21,8 +21,9 @@ pub fn fan_out<T: Sync, R: Send>(items: &[T], concurrency: usize, work: impl Fn(
             }
         }
     };
+    let trace = mapproxy_trace::scope();
     let mut answers = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| trace.enter(worker))).collect();
         let mut answers = worker();
         for other in others {
             answers.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

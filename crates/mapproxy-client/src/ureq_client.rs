@@ -171,6 +171,20 @@ impl HttpClient for UreqClient {
     fn send(&self, request: &UpstreamRequest) -> Result<UpstreamResponse, ClientError> {
         let started = Instant::now();
         let answer = self.exchange(request);
+        mapproxy_trace::call(|| mapproxy_trace::Call {
+            places: Vec::new(),
+            method: request.method.as_str(),
+            url: RedactedUrl::new(&request.url).as_str().to_owned(),
+            status: match &answer {
+                Ok(response) => Some(response.status),
+                Err(error) => error.status(),
+            },
+            bytes: answer.as_ref().ok().map(|response| response.body.len() as u64),
+            duration: started.elapsed(),
+        });
+        if let Err(error) = &answer {
+            mapproxy_trace::error(error);
+        }
         if log::log_enabled!(target: "mapproxy.source.request", log::Level::Info) {
             let status = match &answer {
                 Ok(response) => Some(response.status),

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, VARY};
 use http::{HeaderValue, StatusCode};
+use mapproxy_trace::{self as trace, Trace};
 
 use crate::auth::Gate;
 use crate::response::{keep_private, plain, respond};
 use crate::services::markup::escape;
-use crate::{Incoming, ProxyRules, Request, Response, Service};
+use crate::{Answered, CacheState, Incoming, Observer, ProxyRules, Request, Response, Service};
 
 /// Answers requests. Servers, middleware and tests speak to this trait only; it knows no runtime and no sockets.
 pub trait Application: Send + Sync {
@@ -40,6 +42,7 @@ pub struct App {
     services: HashMap<&'static str, Arc<dyn Service>>,
     allow_origin: Option<HeaderValue>,
     proxies: ProxyRules,
+    observer: Option<Arc<dyn Observer>>,
     welcome: Welcome,
     gate: Gate,
 }
@@ -55,10 +58,11 @@ impl App {
         services: HashMap<&'static str, Arc<dyn Service>>,
         allow_origin: Option<HeaderValue>,
         proxies: ProxyRules,
+        observer: Option<Arc<dyn Observer>>,
         welcome: Welcome,
         gate: Gate,
     ) -> App {
-        App { services, allow_origin, proxies, welcome, gate }
+        App { services, allow_origin, proxies, observer, welcome, gate }
     }
 
     fn route(&self, request: &Incoming<'_>) -> Response {
@@ -68,6 +72,18 @@ impl App {
         }
         let answer = self.services.get(segment).and_then(|service| service.handle(request));
         answer.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "not found"))
+    }
+
+    fn observe(&self, begun: Option<Instant>, request: &Incoming<'_>, response: &Response, trace: Option<&Trace>) {
+        let (Some(observer), Some(begun)) = (&self.observer, begun) else { return };
+        observer.answered(&Answered {
+            service: self.services.get_key_value(request.first_segment()).map(|(name, _)| *name),
+            status: response.status(),
+            bytes: response.body().len(),
+            duration: begun.elapsed(),
+            cache: response.extensions().get().copied(),
+            trace,
+        });
     }
 
     /// Headers that all answers carry.
@@ -90,9 +106,10 @@ impl App {
 
 impl Application for App {
     fn call(&self, request: Request) -> Response {
+        let begun = self.observer.as_ref().map(|_| Instant::now());
         let incoming = Incoming::with_rules(&request, &self.proxies);
-        let answer = catch_unwind(AssertUnwindSafe(|| self.route(&incoming)));
-        let response = answer.unwrap_or_else(|panic| {
+        let (answer, trace) = trace::collect(|| catch_unwind(AssertUnwindSafe(|| self.route(&incoming))));
+        let mut response = answer.unwrap_or_else(|panic| {
             log::error!(
                 target: "mapproxy.wsgiapp",
                 "fatal error in {} for {}?{}: {}",
@@ -103,6 +120,11 @@ impl Application for App {
             );
             plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         });
+        if let Some(state) = CacheState::of(trace.tiles()) {
+            response.extensions_mut().insert(state);
+        }
+        self.observe(begun, &incoming, &response, Some(&trace));
+        response.extensions_mut().insert(trace);
         self.finish(&incoming, response)
     }
 
@@ -111,10 +133,12 @@ impl Application for App {
             // An authorizer may take its time.
             return None;
         }
+        let begun = self.observer.as_ref().map(|_| Instant::now());
         let incoming = Incoming::with_rules(request, &self.proxies);
         let service = self.services.get(incoming.first_segment())?;
         // A defect shows in `call`, which comes next.
         let answer = catch_unwind(AssertUnwindSafe(|| service.handle_now(&incoming))).ok()??;
+        self.observe(begun, &incoming, &answer, None);
         Some(self.finish(&incoming, answer))
     }
 }

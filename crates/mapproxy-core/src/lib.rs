@@ -16,6 +16,7 @@ pub mod auth;
 mod build;
 mod conditional;
 mod layers;
+mod observe;
 mod params;
 mod proxies;
 pub mod request;
@@ -24,10 +25,15 @@ pub mod services;
 pub mod wrap;
 
 pub use app::{App, Application};
-pub use build::{AppBuilder, BuildError, Built, make_app};
+pub use build::{AppBuilder, BuildError, Built, CustomSource, CustomStore, make_app};
 pub use layers::{
     Attribution, Identifier, KeywordList, LayerMetadata, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
 };
+pub use {
+    mapproxy_cache as cache, mapproxy_client as client, mapproxy_grid as grid, mapproxy_image as image, mapproxy_map as map,
+    mapproxy_trace as trace,
+};
+pub use observe::{Answered, Observer};
 pub use params::Params;
 pub use proxies::{ProxyRules, ProxyRulesError, PublicUrl};
 pub use request::{Incoming, Request, Urls};

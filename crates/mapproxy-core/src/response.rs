@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, PRAGMA};
 use http::{HeaderValue, StatusCode};
+use mapproxy_trace::Tiles;
 
 /// An answer of an [`crate::Application`].
 pub type Response = http::Response<Body>;
@@ -20,6 +21,18 @@ pub enum CacheState {
     Stale,
     /// Some had to be made.
     Miss,
+}
+
+impl CacheState {
+    /// The worst of all tiles; `None` without tiles.
+    pub(crate) fn of(tiles: Tiles) -> Option<CacheState> {
+        match tiles {
+            Tiles { missed: 1.., .. } => Some(CacheState::Miss),
+            Tiles { stale: 1.., .. } => Some(CacheState::Stale),
+            Tiles { hit: 1.., .. } => Some(CacheState::Hit),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for CacheState {

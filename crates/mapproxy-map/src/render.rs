@@ -54,7 +54,8 @@ pub fn render_all(
                 return Err(error);
             }
             Err(error) => {
-                log::warn!(target: "mapproxy::source", "{error}");
+                log::warn!(target: "mapproxy.source", "{error}");
+                mapproxy_trace::error(&error);
                 errors.push(error.public_message(how.hide_error_details));
             }
         }
@@ -98,8 +99,10 @@ fn ask(sources: &[Arc<dyn MapSource>], query: &MapQuery, concurrency: usize) -> 
     }
     let mut answers = Vec::with_capacity(sources.len());
     for some in sources.chunks(concurrency) {
+        let trace = mapproxy_trace::scope();
         std::thread::scope(|scope| {
-            let running: Vec<_> = some.iter().map(|source| scope.spawn(|| source.render(query))).collect();
+            let running: Vec<_> =
+                some.iter().map(|source| scope.spawn(|| trace.enter(|| source.render(query)))).collect();
             answers.extend(
                 running
                     .into_iter()

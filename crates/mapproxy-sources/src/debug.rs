@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mapproxy_grid::{Coverage, ResolutionRange};
 use mapproxy_image::{ImageFormat, ImageOptions, MapImage, message};
 use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
+use mapproxy_trace::{self as trace, Place};
 
 use crate::pyfmt::push_f64;
 
@@ -34,6 +35,7 @@ impl MapSource for DebugSource {
     }
 
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        let _place = trace::within(|| Place::Source(Arc::clone(&self.profile.name)));
         if !self.profile.covers(query)? {
             return Ok(None);
         }

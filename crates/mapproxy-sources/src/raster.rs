@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use mapproxy_grid::{Bbox, Coverage, MapExtent, ResolutionRange, Size, Srs};
 use mapproxy_image::{ImageError, ImageOptions, MapImage, PixelMode, Pixels, codec, transform};
 use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
+use mapproxy_trace::{self as trace, Place};
 
 use crate::overview::half;
 use crate::{SourceError, TransparentColor, georeference};
@@ -126,6 +127,7 @@ impl MapSource for RasterSource {
     }
 
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        let _place = trace::within(|| Place::Source(Arc::clone(&self.profile.name)));
         if !self.profile.covers(query)? {
             return Ok(None);
         }

@@ -6,6 +6,7 @@ use mapproxy_client::{Credentials, HttpClient, RedactedUrl, UpstreamRequest};
 use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, TileCoord, TileGrid};
 use mapproxy_image::{ImageOptions, MapImage};
 use mapproxy_map::{Access, MapError, MapQuery, MapSource, SourceProfile};
+use mapproxy_trace::{self as trace, Place};
 
 use crate::tile_url::TileUrl;
 use crate::{OnErrors, SourceError, answer};
@@ -129,6 +130,7 @@ impl MapSource for TileSource {
     }
 
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        let _place = trace::within(|| Place::Source(Arc::clone(&self.profile.name)));
         if !self.profile.covers(query)? {
             return Ok(None);
         }

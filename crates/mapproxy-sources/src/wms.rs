@@ -10,6 +10,7 @@ use mapproxy_client::{Credentials, HttpClient, RedactedUrl};
 use mapproxy_grid::{Bbox, Coverage, ResolutionRange, Size, Srs, SupportedSrs};
 use mapproxy_image::{Color, ImageFormat, ImageOptions, MapImage, merge, transform};
 use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
+use mapproxy_trace::{self as trace, Place};
 
 use crate::OnErrors;
 use crate::answer;
@@ -264,6 +265,7 @@ impl MapSource for WmsSource {
     }
 
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        let _place = trace::within(|| Place::Source(Arc::clone(&self.profile.name)));
         if !self.profile.covers(query)? {
             return Ok(None);
         }

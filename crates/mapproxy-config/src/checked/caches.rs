@@ -90,6 +90,8 @@ pub enum CacheStore {
     Disabled,
     /// `type: file`.
     File(FileStore),
+    /// `type: custom`: made by the program around us.
+    Custom,
 }
 
 /// Options of `type: file`; directories are in [`CacheGrid::directory`].

@@ -39,6 +39,8 @@ pub enum SourceKind {
     Raster(RasterSource),
     /// `type: debug`: draws the parameters of the request.
     Debug,
+    /// `type: custom`: made by the program around us.
+    Custom,
 }
 
 /// A Web Map Service.

@@ -112,11 +112,13 @@ pub enum CacheBackend {
     Compact(CompactBackend),
     /// `type: azureblob`
     AzureBlob(AzureBlobBackend),
+    /// `type: custom`, not known to MapProxy 7.0.0
+    Custom(CustomBackend),
 }
 
 /// The names of [`CacheBackend`]'s variants in configurations.
-pub(crate) const CACHE_TYPES: [&str; 9] =
-    ["file", "sqlite", "mbtiles", "geopackage", "couchdb", "s3", "redis", "compact", "azureblob"];
+pub(crate) const CACHE_TYPES: [&str; 10] =
+    ["file", "sqlite", "mbtiles", "geopackage", "couchdb", "s3", "redis", "compact", "azureblob", "custom"];
 
 impl CacheBackend {
     /// Its `type`.
@@ -131,6 +133,7 @@ impl CacheBackend {
             Self::Redis(_) => "redis",
             Self::Compact(_) => "compact",
             Self::AzureBlob(_) => "azureblob",
+            Self::Custom(_) => "custom",
         }
     }
 
@@ -146,6 +149,7 @@ impl CacheBackend {
             Self::Redis(backend) => &backend.common,
             Self::Compact(backend) => &backend.common,
             Self::AzureBlob(backend) => &backend.common,
+            Self::Custom(backend) => &backend.common,
         }
     }
 }
@@ -162,7 +166,8 @@ impl FromNode for CacheBackend {
             "s3" => FromNode::from_node(node, reader).map(Self::S3),
             "redis" => FromNode::from_node(node, reader).map(Self::Redis),
             "compact" => FromNode::from_node(node, reader).map(Self::Compact),
-            _ => FromNode::from_node(node, reader).map(Self::AzureBlob),
+            "azureblob" => FromNode::from_node(node, reader).map(Self::AzureBlob),
+            _ => FromNode::from_node(node, reader).map(Self::Custom),
         }
     }
 }
@@ -303,4 +308,9 @@ record! {
         directory_layout: Text,
         directory: Text,
     }
+}
+
+record! {
+    /// `type: custom`: made by the program that embeds MapProxy
+    pub struct CustomBackend with common: BackendCommon {}
 }

@@ -27,11 +27,13 @@ pub enum Source {
     Raster(RasterSource),
     /// `type: debug`
     Debug(DebugSource),
+    /// `type: custom`, not known to MapProxy 7.0.0
+    Custom(CustomSource),
 }
 
 /// The names of [`Source`]'s variants in configurations.
-pub(crate) const SOURCE_TYPES: [&str; 9] =
-    ["wms", "mapserver", "tile", "mapnik", "arcgis", "ogcapitiles", "ogcapimaps", "raster", "debug"];
+pub(crate) const SOURCE_TYPES: [&str; 10] =
+    ["wms", "mapserver", "tile", "mapnik", "arcgis", "ogcapitiles", "ogcapimaps", "raster", "debug", "custom"];
 
 impl Source {
     /// Its `type`.
@@ -46,6 +48,7 @@ impl Source {
             Self::OgcApiMaps(_) => "ogcapimaps",
             Self::Raster(_) => "raster",
             Self::Debug(_) => "debug",
+            Self::Custom(_) => "custom",
         }
     }
 
@@ -61,6 +64,7 @@ impl Source {
             Self::OgcApiMaps(source) => &source.common,
             Self::Raster(source) => &source.common,
             Self::Debug(source) => &source.common,
+            Self::Custom(source) => &source.common,
         }
     }
 }
@@ -77,7 +81,8 @@ impl FromNode for Source {
             "ogcapitiles" => FromNode::from_node(node, reader).map(Self::OgcApiTiles),
             "ogcapimaps" => FromNode::from_node(node, reader).map(Self::OgcApiMaps),
             "raster" => FromNode::from_node(node, reader).map(Self::Raster),
-            _ => FromNode::from_node(node, reader).map(Self::Debug),
+            "debug" => FromNode::from_node(node, reader).map(Self::Debug),
+            _ => FromNode::from_node(node, reader).map(Self::Custom),
         }
     }
 }
@@ -203,6 +208,11 @@ record! {
 record! {
     /// `type: debug`
     pub struct DebugSource with common: SourceCommon {}
+}
+
+record! {
+    /// `type: custom`: made by the program that embeds MapProxy
+    pub struct CustomSource with common: SourceCommon {}
 }
 
 record! {

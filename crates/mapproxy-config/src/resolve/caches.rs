@@ -425,6 +425,7 @@ impl Resolver<'_> {
         let layout = match backend.map(|backend| &backend.value) {
             None => None,
             Some(CacheBackend::File(file)) => file.directory_layout.as_ref(),
+            Some(CacheBackend::Custom(_)) => return Some(CacheStore::Custom),
             Some(_) => return None,
         };
         let layout = match layout {
@@ -509,6 +510,6 @@ fn source_image(source: &Source) -> Option<&ImageOptions> {
         SourceKind::Wms(source) => Some(&source.image.options),
         SourceKind::Tile(source) => Some(&source.image.options),
         SourceKind::Raster(source) => Some(&source.image.options),
-        SourceKind::Debug => None,
+        SourceKind::Debug | SourceKind::Custom => None,
     }
 }

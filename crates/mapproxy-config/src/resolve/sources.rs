@@ -48,6 +48,13 @@ impl Resolver<'_> {
             raw::Source::Tile(source) => self.tile(name, source, grids, &path).map(SourceKind::Tile),
             raw::Source::Raster(source) => self.raster(source, &path).map(SourceKind::Raster),
             raw::Source::Debug(_) => Some(SourceKind::Debug),
+            raw::Source::Custom(_) => {
+                if let Some(limit) = &common.concurrent_requests {
+                    let message = "custom sources limit their requests themselves";
+                    self.findings.error(limit.span, format!("{path}.concurrent_requests"), message);
+                }
+                Some(SourceKind::Custom)
+            }
             raw::Source::Mapserver(_)
             | raw::Source::Mapnik(_)
             | raw::Source::Arcgis(_)

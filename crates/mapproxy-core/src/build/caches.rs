@@ -19,8 +19,8 @@ use mapproxy_image::{Color, ImageFormat, ImageOptions, message};
 use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
 use mapproxy_map::{Access, MapSource, SourceProfile};
 
-use super::Parts;
 use super::sources::SourceUse;
+use super::{CustomStore, Parts};
 
 /// A cache, ready for layers.
 #[derive(Debug)]
@@ -105,6 +105,19 @@ impl Parts<'_> {
         let permissions = Permissions { directory: config.permissions.directories, file: config.permissions.files };
         let store: Option<Arc<dyn TileStore>> = match &config.store {
             CacheStore::Disabled => None,
+            CacheStore::Custom => {
+                let Some(factory) = self.extras.stores.get(&*config.name) else {
+                    let message = "a custom store is made by the program around MapProxy, and this one does not";
+                    return self.error(&config.at, message);
+                };
+                let wanted = CustomStore {
+                    cache: Arc::clone(&config.name),
+                    grid: Arc::clone(&grid),
+                    directory: grid_config.directory.clone(),
+                    extension: config.format.extension.to_string(),
+                };
+                Some(self.told(&config.at, (factory.0)(&wanted))?)
+            }
             CacheStore::File(file) => Some(Arc::new(FileStore {
                 directory: grid_config.directory.clone(),
                 extension: config.format.extension.to_string(),

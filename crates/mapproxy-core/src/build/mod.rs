@@ -17,13 +17,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mapproxy_cache::store::TileStore;
 use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::Name;
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
-use mapproxy_grid::{Srs, TileGrid};
+use mapproxy_grid::{Coverage, ResolutionRange, Srs, TileGrid};
+use mapproxy_map::MapSource;
 
 use crate::auth::{Authorizer, Gate};
-use crate::{App, ProxyRules, ProxyRulesError};
+use crate::{App, Observer, ProxyRules, ProxyRulesError};
 
 /// Builds an [`App`] with what a configuration alone cannot say.
 #[derive(Clone, Debug)]
@@ -38,6 +40,53 @@ struct Extras {
     http_client: Option<Arc<dyn HttpClient>>,
     proxies: ProxyRules,
     gate: Gate,
+    observer: Option<Arc<dyn Observer>>,
+    sources: HashMap<String, SourceFactory>,
+    stores: HashMap<String, StoreFactory>,
+}
+
+type SourceFactory = Factory<CustomSource, dyn MapSource>;
+type StoreFactory = Factory<CustomStore, dyn TileStore>;
+
+/// Makes a part by what the configuration says of it.
+struct Factory<Wanted, Part: ?Sized>(Arc<dyn Fn(&Wanted) -> Result<Arc<Part>, String> + Send + Sync>);
+
+impl<Wanted, Part: ?Sized> Clone for Factory<Wanted, Part> {
+    fn clone(&self) -> Self {
+        Factory(Arc::clone(&self.0))
+    }
+}
+
+impl<Wanted, Part: ?Sized> fmt::Debug for Factory<Wanted, Part> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Factory")
+    }
+}
+
+/// A source of `type: custom` as the configuration describes it; the profile of what is made has to hold these.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CustomSource {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `coverage`.
+    pub coverage: Option<Coverage>,
+    /// `min_res`, `max_res`, or the scales.
+    pub resolutions: ResolutionRange,
+}
+
+/// The store of a cache with `cache: {type: custom}`, in one of the cache's grids.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CustomStore {
+    /// The name of the cache.
+    pub cache: Arc<str>,
+    /// The grid of the tiles.
+    pub grid: Arc<TileGrid>,
+    /// Where a file cache would keep them: a place for those stores that need one.
+    pub directory: PathBuf,
+    /// The tiles' file extension, without a dot.
+    pub extension: String,
 }
 
 #[derive(Clone, Debug)]
@@ -100,6 +149,37 @@ impl AppBuilder {
     #[must_use]
     pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> AppBuilder {
         self.extras.gate = Gate::guarded_by(authorizer);
+        self
+    }
+
+    /// Makes the source called `name`, which the configuration has with `type: custom`. An error stops the build, and
+    /// is told with the place in the configuration.
+    #[must_use]
+    pub fn source(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn(&CustomSource) -> Result<Arc<dyn MapSource>, String> + Send + Sync + 'static,
+    ) -> AppBuilder {
+        self.extras.sources.insert(name.into(), Factory(Arc::new(make)));
+        self
+    }
+
+    /// Makes the store of the cache called `cache`, which the configuration has with `cache: {type: custom}`; once for
+    /// each of its grids.
+    #[must_use]
+    pub fn store(
+        mut self,
+        cache: impl Into<String>,
+        make: impl Fn(&CustomStore) -> Result<Arc<dyn TileStore>, String> + Send + Sync + 'static,
+    ) -> AppBuilder {
+        self.extras.stores.insert(cache.into(), Factory(Arc::new(make)));
+        self
+    }
+
+    /// Tells `observer` of each answer: a sink for metrics.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> AppBuilder {
+        self.extras.observer = Some(observer);
         self
     }
 

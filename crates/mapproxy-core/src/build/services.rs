@@ -79,7 +79,9 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         None => None,
     };
     let proxies = parts.proxies()?;
-    Some(App::new(routes, origin, proxies, Welcome { has_demo: services.demo.is_some() }, parts.extras.gate.clone()))
+    let observer = parts.extras.observer.clone();
+    let welcome = Welcome { has_demo: services.demo.is_some() };
+    Some(App::new(routes, origin, proxies, observer, welcome, parts.extras.gate.clone()))
 }
 
 impl Parts<'_> {

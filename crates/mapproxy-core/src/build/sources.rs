@@ -13,7 +13,7 @@ use mapproxy_sources::{
     TileSource, TransparentColor, WmsOptions, WmsSource,
 };
 
-use super::{Parts, images};
+use super::{CustomSource, Parts, images};
 
 /// What a reference to a source gives.
 #[derive(Debug)]
@@ -71,6 +71,14 @@ impl Parts<'_> {
                     resolutions,
                 };
                 Arc::new(self.told(&config.at, RasterSource::new(options))?)
+            }
+            SourceKind::Custom => {
+                let Some(factory) = self.extras.sources.get(name) else {
+                    let message = "a custom source is made by the program around MapProxy, and this one does not";
+                    return self.error(&config.at, message);
+                };
+                let wanted = CustomSource { name: Arc::clone(&config.name), coverage, resolutions };
+                self.told(&config.at, (factory.0)(&wanted))?
             }
             SourceKind::Debug => Arc::new(DebugSource::new(&config.name, coverage, resolutions)),
         };

@@ -31,6 +31,7 @@ pub trait Service: fmt::Debug + Send + Sync {
 /// Logs why there is no map: what upstream servers and we do wrong loudly, what clients ask wrongly quietly.
 pub(crate) fn log_map_error(error: &mapproxy_map::MapError) {
     use mapproxy_map::Fault;
+    mapproxy_trace::error(error);
     match error.fault() {
         Fault::Client => log::debug!(target: "mapproxy.service", "{error}"),
         Fault::Upstream => log::warn!(target: "mapproxy.source", "{error}"),

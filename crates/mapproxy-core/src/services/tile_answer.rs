@@ -9,11 +9,12 @@ use mapproxy_cache::{Tile, TileManager};
 use mapproxy_grid::{Coverage, Origin, Size, TileCoord, TileGrid};
 use mapproxy_image::{Codec, Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels, mask};
 use mapproxy_map::{Dimensions, MapError};
+use mapproxy_trace as trace;
 
-use crate::Response;
 use crate::auth::{TilePermit, Visible};
 use crate::conditional::Validators;
 use crate::response::{forbid_caching, respond};
+use crate::{CacheState, Response};
 
 /// How long a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,10 @@ pub(crate) fn answer(
 fn fetch(manager: &TileManager, coord: TileCoord, patience: Patience) -> Option<Result<Tile, MapError>> {
     let dimensions = Dimensions::default();
     match (manager.load_kept(coord, &dimensions), patience) {
-        (Ok(Some(tile)), _) => Some(Ok(tile)),
+        (Ok(Some(tile)), _) => {
+            trace::count(trace::Tiles { hit: 1, ..trace::Tiles::default() });
+            Some(Ok(tile))
+        }
         (_, Patience::None) => None,
         (Ok(None), Patience::Unlimited) => Some(manager.load(coord, &dimensions)),
         (Err(error), Patience::Unlimited) => Some(Err(error)),
@@ -87,6 +91,9 @@ fn whole(manager: &TileManager, tile: Tile, max_age: Duration, request: &HeaderM
     if !tile.cacheable {
         return forbid_caching(response);
     }
+    let mut response = response;
+    // Unless the trace of the request knows better.
+    response.extensions_mut().insert(CacheState::Hit);
     match tile.modified {
         Some(modified) => Validators::of_stored(modified, length, max_age).apply(request, response),
         None => Validators { etag: None, modified: None, max_age }.apply(request, response),

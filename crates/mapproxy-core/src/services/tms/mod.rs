@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 use mapproxy_grid::{Bbox, Level, Origin, Srs, TileGrid};
 use mapproxy_map::MapError;
+use mapproxy_trace as trace;
 
 use super::ServiceMetadata;
 use super::tile_answer::{Patience, Place, answer};
@@ -196,6 +197,7 @@ impl Tms {
             Ok(permit) => permit,
             Err(error) => return Some(Err(error)),
         };
+        let _place = trace::within(|| trace::Place::Layer(layer.into()));
         Some(answer(&permit, patience, self.options.max_age, request.headers)?.map_err(TmsError::Map))
     }
 

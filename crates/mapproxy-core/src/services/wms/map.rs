@@ -7,6 +7,7 @@ use mapproxy_grid::{Bbox, MapExtent, Size, Srs};
 use mapproxy_image::{GeoReference, ImageError, ImageFormat, ImageOptions, MapImage, merge, message};
 use mapproxy_map::render::{RenderOptions, render_all};
 use mapproxy_map::{MapError, MapQuery, MapSource, Purpose};
+use mapproxy_trace as trace;
 
 use super::Wms;
 use super::dialect::Dialect;
@@ -42,6 +43,7 @@ impl Plan<'_> {
 impl Wms {
     pub(super) fn get_map(&self, incoming: &Incoming<'_>, dialect: &Dialect) -> Result<Response, Failure> {
         let request = GetMap::parse(incoming.params(), dialect, &self.options.forward_params)?;
+        let _place = trace::within(|| trace::Place::Layer(request.layers.join(",").into()));
         let plan = self.plan(&request, dialect, incoming)?;
         if request.tiled
             && let Some(answer) = self.single_tile(&plan, incoming.headers)?

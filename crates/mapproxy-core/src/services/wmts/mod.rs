@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mapproxy_grid::{MapExtent, Origin};
+use mapproxy_trace as trace;
 
 use self::error::WmtsError;
 pub use self::template::{TemplateError, TileTemplate};
@@ -166,6 +167,7 @@ impl Wmts {
             Ok(permit) => permit,
             Err(error) => return Some(Err(error)),
         };
+        let _place = trace::within(|| trace::Place::Layer(wanted.layer.into()));
         Some(match answer(&permit, patience, self.options.max_age, request.headers)? {
             Ok(response) => Ok(response),
             Err(error) => {
