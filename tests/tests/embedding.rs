@@ -76,7 +76,10 @@ fn builder(store: &Arc<Memory>, observer: &Arc<Counter>) -> AppBuilder {
             Ok(Arc::new(Plain(profile, Color([10, 200, 30, 255]))))
         })
         .store("plain_cache", move |wanted| {
-            assert_eq!((&*wanted.cache, wanted.grid.name(), &*wanted.extension), ("plain_cache", "GLOBAL_WEBMERCATOR", "png"));
+            assert_eq!(
+                (&*wanted.cache, wanted.grid.name(), &*wanted.extension),
+                ("plain_cache", "GLOBAL_WEBMERCATOR", "png")
+            );
             Ok(Arc::clone(&store) as Arc<dyn TileStore>)
         })
         .observer(Arc::clone(observer) as Arc<dyn Observer>)
@@ -92,9 +95,12 @@ fn a_program_brings_its_own_source_and_store_and_counts_what_happens() {
     let (store, observer) = (Arc::new(Memory::default()), Arc::new(Counter::default()));
     let app = builder(&store, &observer).build().unwrap().app;
     let states: Vec<Option<CacheState>> = (0..2)
-        .map(|_| get(&app, "/tms/1.0.0/plain_cache/EPSG900913/0/0/0.png"))
+        .map(|_| get(&app, "/tms/1.0.0/plain/EPSG3857/0/0/0.png"))
         .map(|answer| {
-            assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"image/png".parse().unwrap()));
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()["content-type"]),
+                (200, &"image/png".parse().unwrap())
+            );
             answer.extensions().get().copied()
         })
         .collect();

@@ -29,10 +29,6 @@ pub use build::{AppBuilder, BuildError, Built, CustomSource, CustomStore, make_a
 pub use layers::{
     Attribution, Identifier, KeywordList, LayerMetadata, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
 };
-pub use {
-    mapproxy_cache as cache, mapproxy_client as client, mapproxy_grid as grid, mapproxy_image as image, mapproxy_map as map,
-    mapproxy_trace as trace,
-};
 pub use observe::{Answered, Observer};
 pub use params::Params;
 pub use proxies::{ProxyRules, ProxyRulesError, PublicUrl};
@@ -40,3 +36,7 @@ pub use request::{Incoming, Request, Urls};
 pub use response::{Body, CacheState, Response};
 pub use services::Service;
 pub use wrap::make_multi_app;
+pub use {
+    mapproxy_cache as cache, mapproxy_client as client, mapproxy_grid as grid, mapproxy_image as image,
+    mapproxy_map as map, mapproxy_trace as trace,
+};
