@@ -11,6 +11,11 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+/// What the guide shows is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/authorization.md")]
+struct Guide;
+
 mod app;
 pub mod auth;
 mod build;
