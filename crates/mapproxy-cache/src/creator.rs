@@ -137,7 +137,7 @@ impl TileManager {
             match (self.perform(&work.what, &wanted, dimensions, purpose, oldest), fallback) {
                 (Ok(tiles), _) => Ok(tiles),
                 (Err(error), Some(fallback)) if purpose == Purpose::Serve => {
-                    log::warn!("cache {}: serving tiles that are too old: {error}", self.options.name);
+                    log::warn!(target: "mapproxy.cache.tile", "cache {}: serving tiles that are too old: {error}", self.options.name);
                     Ok(fallback.into_iter().map(|tile| Some(Tile { cacheable: false, ..tile })).collect())
                 }
                 (Err(error), _) => Err(error),
@@ -445,7 +445,9 @@ impl TileManager {
             match store.store_many(&data) {
                 Ok(()) => stored = true,
                 Err(error) if purpose == Purpose::Seed => return Err(self.store_failed(&error)),
-                Err(error) => log::error!("cache {}: a new tile is served but not kept: {error}", self.options.name),
+                Err(error) => {
+                    log::error!(target: "mapproxy.cache.tile", "cache {}: a new tile is served but not kept: {error}", self.options.name)
+                }
             }
         }
         // The times that the next answers will have, so that their validators are those of this one.

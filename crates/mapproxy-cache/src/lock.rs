@@ -170,10 +170,10 @@ impl Drop for TileLock {
         if let Err(error) = fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("remove {}: {}", self.path.display(), explain(&error));
+            log::warn!(target: "mapproxy.util.lock", "remove {}: {}", self.path.display(), explain(&error));
         }
         if let Err(error) = self.file.unlock() {
-            log::debug!("unlock {}: {error}", self.path.display());
+            log::debug!(target: "mapproxy.util.lock", "unlock {}: {error}", self.path.display());
         }
     }
 }

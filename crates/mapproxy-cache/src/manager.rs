@@ -296,11 +296,11 @@ impl TileManager {
     /// Forgets a tile that turned out to be no picture, so that it is created anew.
     pub(crate) fn discard(&self, coord: TileCoord, dimensions: &Dimensions, reason: &dyn std::fmt::Display) {
         let TileCoord { x, y, z } = coord;
-        log::warn!("cache {}: removed unreadable tile {z}/{x}/{y}: {reason}", self.options.name);
+        log::warn!(target: "mapproxy.cache.tile", "cache {}: removed unreadable tile {z}/{x}/{y}: {reason}", self.options.name);
         if let Some(store) = self.store_for(dimensions)
             && let Err(error) = store.remove(&TileKey { coord, dimensions: Arc::clone(dimensions) })
         {
-            log::error!("cache {}: {error}", self.options.name);
+            log::error!(target: "mapproxy.cache.tile", "cache {}: {error}", self.options.name);
         }
     }
 
@@ -365,7 +365,7 @@ impl TileManager {
         let Some(StoredTile { bytes, meta }) = stored else { return Kept::Missing };
         if Codec::sniff(&bytes).is_none() {
             log::warn!(
-                "cache {}: what is stored as tile {z}/{x}/{y} is no picture ({} bytes), taken for missing",
+                target: "mapproxy.cache.tile", "cache {}: what is stored as tile {z}/{x}/{y} is no picture ({} bytes), taken for missing",
                 self.options.name,
                 bytes.len()
             );

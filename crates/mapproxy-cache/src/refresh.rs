@@ -24,7 +24,7 @@ impl RefreshBefore {
                 Ok(modified) => Some(modified),
                 Err(error) => {
                     log::warn!(
-                        "refresh_before: cannot read the time of {}: {error}; no tile is refreshed",
+                        target: "mapproxy.cache.tile", "refresh_before: cannot read the time of {}: {error}; no tile is refreshed",
                         path.display()
                     );
                     None

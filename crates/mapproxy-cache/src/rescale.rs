@@ -46,7 +46,9 @@ impl TileManager {
             let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
             match store.store(&key, &TileData { bytes: encoded.bytes.clone(), single_color: None }) {
                 Ok(()) => modified = store.metadata(&key).ok().flatten().and_then(|meta| meta.modified),
-                Err(error) => log::error!("cache {}: a rescaled tile is not kept: {error}", self.options.name),
+                Err(error) => {
+                    log::error!(target: "mapproxy.cache.tile", "cache {}: a rescaled tile is not kept: {error}", self.options.name)
+                }
             }
         }
         Ok(Some(Tile { bytes: Some(encoded.bytes), modified, cacheable }))
@@ -63,7 +65,7 @@ impl TileManager {
         let Ok(affected) = grid.affected_level_tiles(&bbox, level) else { return Ok(None) };
         search.lookups.set(search.lookups.get() + affected.tiles.len());
         if search.lookups.get() > MAX_LOOKUPS {
-            log::warn!("cache {}: gave up looking for tiles to rescale after {MAX_LOOKUPS}", self.options.name);
+            log::warn!(target: "mapproxy.cache.tile", "cache {}: gave up looking for tiles to rescale after {MAX_LOOKUPS}", self.options.name);
             return Ok(None);
         }
 

@@ -63,7 +63,7 @@ impl FileStore {
         }
         let size = metadata.len();
         if size == 0 || size > MAX_TILE_BYTES {
-            log::warn!("{}: {size} bytes are no tile, taken for missing", path.display());
+            log::warn!(target: "mapproxy.cache.file", "{}: {size} bytes are no tile, taken for missing", path.display());
             return Ok(None);
         }
         let mut bytes = vec![0; size as usize];
