@@ -216,6 +216,13 @@ impl Ini {
         self.defaults.iter().filter(|entry| entry.line > 0)
     }
 
+    /// Takes over what another file's `[DEFAULT]` says, where this file's does not say it itself.
+    pub fn inherit(&mut self, entry: &Entry) {
+        if !self.defaults.iter().any(|own| own.key == entry.key) {
+            self.defaults.push(entry.clone());
+        }
+    }
+
     /// The section's value of that key, or that of `[DEFAULT]`.
     pub fn get(&self, section: &Section, key: &str) -> Result<Option<Value>, IniError> {
         self.entry(section, key).map(|entry| self.value(section, entry)).transpose()

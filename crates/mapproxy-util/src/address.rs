@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use mapproxy_http::Listen;
+
 /// A host and a port: `8080`, `:8080`, `localhost`, `0.0.0.0:8080`, `[::1]:8080` or `[::1]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -68,6 +70,35 @@ impl FromStr for Address {
     }
 }
 
+/// Where a server may listen: an [`Address`], or what [`Listen`] knows beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Bind {
+    Network(Address),
+    Other(Listen),
+}
+
+impl Bind {
+    pub(crate) fn listen(&self) -> Listen {
+        match self {
+            Bind::Network(address) => Listen::Tcp(address.to_string()),
+            Bind::Other(listen) => listen.clone(),
+        }
+    }
+}
+
+impl FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Bind, String> {
+        let is_other = text == "systemd" || ["unix:", "fd:"].iter().any(|prefix| text.starts_with(prefix));
+        match text.parse() {
+            Ok(Listen::Systemd(name)) => Ok(Bind::Other(Listen::Systemd(name))),
+            other if is_other => other.map(Bind::Other),
+            _ => text.parse().map(Bind::Network),
+        }
+    }
+}
+
 fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("{text:?} is no port; expected a number up to 65535"))
 }
@@ -94,6 +125,17 @@ mod tests {
         for text in ["", "localhost:", "localhost:x", "99999", ":-1", "[::1", "[::1]x", "[host]:80", "a:b:c"] {
             assert!(text.parse::<Address>().is_err(), "{text:?} was taken for an address");
         }
+    }
+
+    #[test]
+    fn servers_listen_on_other_sockets_too() {
+        let bind = |text: &str| text.parse::<Bind>().map(|bind| bind.listen().to_string());
+        assert_eq!(bind("8080").unwrap(), "127.0.0.1:8080");
+        assert_eq!(bind("[::1]").unwrap(), "[::1]:8080");
+        for text in ["unix:/run/mapproxy.sock", "fd:0", "systemd", "systemd:maps"] {
+            assert_eq!(bind(text).unwrap(), text);
+        }
+        assert!(bind("unix:").is_err() && bind("fd:x").is_err());
     }
 
     #[test]

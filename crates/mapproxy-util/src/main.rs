@@ -6,14 +6,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
-mod application;
 mod check;
 mod create;
 mod debug;
+mod deployment;
 mod example;
-mod logging;
+mod logs;
 mod serve;
 mod serve_develop;
+mod served;
+mod server_options;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -43,8 +45,10 @@ struct Arguments {
 enum Command {
     /// Serve a configuration while working on it: reloads on changes, logs to the terminal
     ServeDevelop(serve_develop::Arguments),
+    /// Serve every configuration of a directory while working on them, each under its name
+    ServeMultiappDevelop(serve_develop::MultiArguments),
     /// Serve a configuration in production
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     /// Say what is wrong with a configuration
     Check(check::Arguments),
     /// Create files to begin with: configurations, programs, what goes into other servers
@@ -65,11 +69,16 @@ impl Failure {
 
     /// No configuration was named: the usage of `command`, and what is missing.
     fn without_configuration(command: &str) -> Failure {
+        Failure::with_usage(command, "ERROR: MapProxy configuration required.")
+    }
+
+    /// The usage of `command`, and what is missing.
+    fn with_usage(command: &str, missing: &str) -> Failure {
         let mut main = Arguments::command();
         main.build();
         let usage = main.find_subcommand_mut(command).map(|command| command.render_help().to_string());
         println(format_args!("{}", usage.unwrap_or_default()));
-        Failure::new(FAILED, "ERROR: MapProxy configuration required.")
+        Failure::new(FAILED, missing)
     }
 }
 
@@ -86,6 +95,7 @@ fn main() -> ExitCode {
     };
     let result = match &arguments.command {
         Command::ServeDevelop(arguments) => serve_develop::run(arguments),
+        Command::ServeMultiappDevelop(arguments) => serve_develop::run_multi(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Create(arguments) => create::run(arguments),
@@ -149,6 +159,6 @@ mod tests {
     fn long_options_may_be_abbreviated_as_long_as_they_are_unique() {
         let arguments = Arguments::try_parse_from(["mapproxy-util", "serve-develop", "--deb", "a.yaml"]).unwrap();
         let Command::ServeDevelop(arguments) = arguments.command else { panic!("another command") };
-        assert!(arguments.debug);
+        assert!(arguments.server.debug);
     }
 }

@@ -1,127 +1,170 @@
 //! `mapproxy-util serve`: a server for production. Its log goes to standard error, its access log where it is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use clap::ValueEnum;
-use log::LevelFilter;
-use mapproxy_http::{AccessLog, AccessLogFormat, Server};
+use mapproxy_http::{ListenAddr, Server};
 
-use crate::address::Address;
-use crate::logging::{self, Output};
-use crate::{FAILED, Failure, application};
+use crate::deployment::Deployment;
+use crate::served::{Served, multi};
+use crate::server_options::ServerOptions;
+use crate::{FAILED, Failure, MISTAKEN, check, logs, println};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Where to listen: PORT, HOST, HOST:PORT or [IPV6]:PORT [default: 127.0.0.1:8080]
-    #[arg(short, long, value_name = "ADDRESS")]
-    bind: Option<Address>,
-    /// Threads that read requests and answer them with cached tiles [default: the number of processors]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    threads: Option<usize>,
-    /// Threads for requests that take time, at most
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
-    workers: usize,
-    /// Requests that may wait for a worker; further ones are refused with status 503
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    queue: usize,
-    /// How far workers step back behind cached tiles when processors are scarce, 0 (not at all) to 19
-    #[arg(long, value_name = "N", default_value_t = 19, value_parser = clap::value_parser!(i32).range(0..=19))]
-    niceness: i32,
-    /// Connections at once; further ones wait
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_one)]
-    max_connections: usize,
-    /// Seconds that requests at hand are given when the server is stopped
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    stop_timeout: u32,
-    /// Reload when a file of the configuration changes (SIGHUP reloads in any case)
+    #[command(flatten)]
+    server: ServerOptions,
+    #[command(flatten)]
+    logs: logs::Arguments,
+    /// Answer one request from the environment, as a CGI program does, and exit
+    #[arg(long, conflicts_with_all = ["bind", "fastcgi"])]
+    cgi: bool,
+    /// Serve every project of this directory under /NAME/
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "no_reload"])]
+    multi: Option<PathBuf>,
+    /// Show a list of the projects at /
+    #[arg(long, requires = "multi")]
+    allow_listing: bool,
+    /// Say whether it can be served, and exit: 0 if it can, 1 if not
     #[arg(long)]
-    reload: bool,
-    /// Note each request in this file, `-` for standard output; SIGHUP opens it anew
-    #[arg(long, value_name = "FILE")]
-    access_log: Option<PathBuf>,
-    /// How to note it
-    #[arg(long, value_enum, default_value_t = LogFormat::Combined, requires = "access_log")]
-    access_log_format: LogFormat,
-    /// What to log at least: error, warn, info or debug
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
-    log_level: LevelFilter,
-    /// The mapproxy.yaml
-    #[arg(value_name = "CONF")]
-    configuration: Option<PathBuf>,
+    check: bool,
+    /// Do not look for changes of the configuration; SIGHUP reloads in any case
+    #[arg(long)]
+    no_reload: bool,
+    /// Which application of a deployment file [default: main]
+    #[arg(long, value_name = "NAME")]
+    app_name: Option<String>,
+    /// Which server of a deployment file [default: main]
+    #[arg(short = 'n', long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// The mapproxy.yaml, or a deployment file whose name ends in .ini
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// As Apache and nginx do
-    Combined,
-    /// A JSON object a line
-    Json,
-}
-
-impl From<LogFormat> for AccessLogFormat {
-    fn from(format: LogFormat) -> AccessLogFormat {
-        match format {
-            LogFormat::Combined => AccessLogFormat::Combined,
-            LogFormat::Json => AccessLogFormat::Json,
-        }
-    }
+/// What is to be served, and where that is said.
+enum What {
+    Configuration(PathBuf),
+    Directory(PathBuf),
+    Deployment(Box<Deployment>),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let configuration = arguments.configuration.as_ref().ok_or_else(|| Failure::without_configuration("serve"))?;
-    logging::start(Output::Stderr, arguments.log_level);
-    let app = application::load(configuration)?;
-    let _watching =
-        match arguments.reload {
-            true => Some(app.watch(Duration::from_secs(1)).map_err(|error| {
-                Failure::new(FAILED, format_args!("ERROR: cannot watch the configuration: {error}"))
-            })?),
-            false => None,
-        };
-    let access_log = match &arguments.access_log {
-        Some(path) => Some(AccessLog::open(path, arguments.access_log_format.into()).map_err(|error| {
-            Failure::new(FAILED, format_args!("ERROR: cannot open the access log {}: {error}", path.display()))
-        })?),
-        None => None,
-    };
-    let address = arguments.bind.clone().unwrap_or_default();
-    let mut builder = Server::builder(Arc::clone(&app))
-        .bind(address.to_string())
-        .workers(arguments.workers)
-        .queue(arguments.queue)
-        .worker_niceness(arguments.niceness)
-        .max_connections(arguments.max_connections)
-        .stop_timeout(Duration::from_secs(arguments.stop_timeout.into()))
-        .access_log(access_log)
-        .stop_on_signals(true)
-        .on_hangup(move || {
-            app.reload();
-        });
-    if let Some(threads) = arguments.threads {
-        builder = builder.event_loops(threads);
+    if arguments.check {
+        return run_check(arguments);
     }
-    let server = builder.build()?;
+    let what = what(arguments)?;
+    let options = match &what {
+        What::Deployment(deployment) => arguments.server.clone().or(deployment.server.clone()),
+        _ => arguments.server.clone(),
+    };
+    options.check()?;
+    let config = match &what {
+        What::Deployment(deployment) => deployment.logging.as_ref(),
+        _ => None,
+    };
+    let logs = arguments.logs.start(config)?;
+    let rules = options.proxy_rules()?;
+    // A CGI program is gone before anything can change.
+    let watch = !arguments.no_reload && !arguments.cgi;
+    let served = match what {
+        What::Configuration(path) => Served::configuration(&path, &rules, watch)?,
+        What::Directory(dir) => Served::directory(&dir, arguments.allow_listing, &rules)?,
+        What::Deployment(deployment) => deployment.serve(&rules, watch, arguments.no_reload)?,
+    };
+    if arguments.cgi {
+        let failed = |error| Failure::new(FAILED, format_args!("ERROR: the request cannot be answered: {error}"));
+        mapproxy_http::cgi::run(&served.app).map_err(failed)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let on_hangup = {
+        let (reload, logs) = (Arc::clone(&served.reload), logs.clone());
+        move || {
+            logs.reopen();
+            reload();
+        }
+    };
+    let builder = Server::builder(Arc::clone(&served.app)).stop_on_signals(true).on_hangup(on_hangup);
+    let server = options.apply(builder)?.build()?;
     for address in server.addresses() {
-        log::info!(target: "mapproxy.http", "listening on http://{address}/");
+        match (options.fastcgi, address) {
+            (true, address) => log::info!(target: "mapproxy.http", "listening for FastCGI on {address}"),
+            (false, ListenAddr::Tcp(address)) => {
+                log::info!(target: "mapproxy.http", "listening on http://{address}/");
+            }
+            (false, address) => log::info!(target: "mapproxy.http", "listening on {address}"),
+        }
     }
     server.run()?;
     log::info!(target: "mapproxy.http", "stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("expected a number from 1".to_owned()),
-        Ok(count) => Ok(count),
+fn what(arguments: &Arguments) -> Result<What, Failure> {
+    if let Some(dir) = &arguments.multi {
+        return Ok(What::Directory(dir.clone()));
     }
+    let path = arguments.file.as_ref().ok_or_else(|| Failure::without_configuration("serve"))?;
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ini")) {
+        let app_name = arguments.app_name.as_deref().unwrap_or("main");
+        let deployment = Deployment::read(path, app_name, arguments.server_name.as_deref())?;
+        return Ok(What::Deployment(Box::new(deployment)));
+    }
+    if arguments.app_name.is_some() || arguments.server_name.is_some() {
+        return Err(Failure::new(MISTAKEN, "ERROR: --app-name and --server-name are for a deployment file (.ini)"));
+    }
+    Ok(What::Configuration(path.clone()))
 }
 
-fn log_level(text: &str) -> Result<LevelFilter, String> {
-    match text.parse() {
-        Ok(level @ (LevelFilter::Error | LevelFilter::Warn | LevelFilter::Info | LevelFilter::Debug)) => Ok(level),
-        _ => Err("expected error, warn, info or debug".to_owned()),
+/// Tries everything but listening and opening logs.
+fn run_check(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let mistaken = |failure: Failure| {
+        println(format_args!("{}", failure.message));
+        ExitCode::from(FAILED)
+    };
+    let what = match what(arguments) {
+        Ok(what) => what,
+        Err(failure) if failure.status == MISTAKEN => return Ok(mistaken(failure)),
+        Err(failure) => return Err(failure),
+    };
+    let options = match &what {
+        What::Deployment(deployment) => arguments.server.clone().or(deployment.server.clone()),
+        _ => arguments.server.clone(),
+    };
+    if let Err(failure) = options.check().and_then(|()| arguments.logs.config()) {
+        return Ok(mistaken(failure));
     }
+    let is_valid = match &what {
+        What::Configuration(path) => check::configuration(path),
+        What::Directory(dir) => check_directory(dir)?,
+        What::Deployment(deployment) => {
+            for warning in &deployment.warnings {
+                println(format_args!("{warning}"));
+            }
+            // What they share is reported once for each; that is better than not at all.
+            let configurations = deployment.configurations();
+            let valid = configurations.iter().filter(|path| check::configuration(path)).count();
+            let mut valid = valid == configurations.len();
+            for dir in deployment.directories() {
+                valid &= check_directory(dir)?;
+            }
+            match valid.then(|| deployment.try_build(&options.proxy_rules().unwrap_or_default())) {
+                Some(Err(failure)) => return Ok(mistaken(failure)),
+                Some(Ok(())) => true,
+                None => false,
+            }
+        }
+    };
+    Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn check_directory(dir: &Path) -> Result<bool, Failure> {
+    let mistaken = |error: &dyn std::fmt::Display| Failure::new(MISTAKEN, format_args!("ERROR: {error}"));
+    let names = multi(dir, false, &mapproxy_core::ProxyRules::default())
+        .map_err(|error| mistaken(&error))?
+        .names()
+        .map_err(|error| mistaken(&format_args!("{}: {error}", dir.display())))?;
+    let valid = names.iter().filter(|name| check::configuration(&dir.join(format!("{name}.yaml")))).count();
+    Ok(valid == names.len())
 }

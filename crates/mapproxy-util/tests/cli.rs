@@ -2,52 +2,13 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+mod support;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tempfile::TempDir;
-
-const CONFIGURATION: &str = "
-services:
-  demo:
-  tms:
-layers:
-  - name: osm
-    title: Streets
-    sources: [tiles]
-caches:
-  tiles:
-    grids: [GLOBAL_WEBMERCATOR]
-    sources: [upstream]
-sources:
-  upstream:
-    type: tile
-    url: http://127.0.0.1:9/%(z)s/%(x)s/%(y)s.png
-";
-
-fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mapproxy-util"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    program(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn write(dir: &TempDir, name: &str, text: &str) -> String {
-    let path = dir.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
+use support::{CONFIGURATION, Running, await_that, get, program, run, text, write};
 
 #[test]
 fn no_command_and_an_unknown_one_list_the_commands() {
@@ -75,7 +36,7 @@ fn a_command_without_its_configuration_shows_its_usage() {
     for command in ["serve", "check"] {
         let output = run(&[command]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(text(&output.stdout).contains("CONF"), "{}", text(&output.stdout));
+        assert!(text(&output.stdout).contains("Usage: "), "{}", text(&output.stdout));
         assert_eq!(text(&output.stderr), "ERROR: MapProxy configuration required.\n");
     }
 }
@@ -85,7 +46,12 @@ fn wrong_usage_has_status_2_and_says_what_is_wrong() {
     for (arguments, expected) in [
         (&["serve", "--frobnicate", "a.yaml"][..], "--frobnicate"),
         (&["serve-develop", "-b", "localhost:http", "a.yaml"], "\"http\" is no port"),
-        (&["serve-develop", "--log-config", "log.ini", "a.yaml"], "--log-config is not supported yet"),
+        (&["serve-develop", "--log-config", "none.ini", "a.yaml"], "none.ini: cannot be read"),
+        (&["serve", "--log-config", "log.ini", "--log-level", "info", "a.yaml"], "cannot be used with"),
+        (&["serve", "--socket-mode", "600", "a.yaml"], "are for --bind unix:PATH"),
+        (&["serve", "--trusted-proxies", "all", "a.yaml"], "\"all\" is no address of a proxy"),
+        (&["serve", "--app-name", "x", "a.yaml"], "are for a deployment file"),
+        (&["serve", "--multi", "dir", "a.yaml"], "cannot be used with"),
         (&["serve", "--threads", "0", "a.yaml"], "from 1"),
     ] {
         let output = run(arguments);
@@ -173,6 +139,7 @@ fn serve_reloads_on_sighup_and_ends_with_0_on_sigterm() {
         log.to_str().unwrap(),
         "--access-log-format",
         "json",
+        "--no-reload",
         &path,
     ]);
     assert_eq!(get(server.port, "/tms/1.0.0").0, 200);
@@ -211,97 +178,4 @@ fn without_a_configuration_a_map_of_the_world_is_served() {
     assert_eq!(get(server.port, "/tms/1.0.0/world/GLOBAL_WEBMERCATOR/0/0/0.png").0, 200);
     assert!(home.path().join("mapproxy").is_dir(), "the example is not in the user's cache directory");
     assert_eq!(server.stop("TERM"), Some(0));
-}
-
-/// A server that is killed when the test is over.
-struct Running {
-    child: Child,
-    port: u16,
-    /// Standard output of `serve-develop`; `serve` logs to standard error, which goes to the test's.
-    lines: Option<BufReader<ChildStdout>>,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Running {
-        Running::spawn(&mut program(arguments))
-    }
-
-    fn spawn(command: &mut Command) -> Running {
-        let develops = command.get_args().next().is_some_and(|name| name == "serve-develop");
-        let mut child = command.spawn().unwrap();
-        if develops {
-            let mut running = Running { port: 0, lines: child.stdout.take().map(BufReader::new), child };
-            running.port = port(&running.await_line(" * Running on http://"), "/ (Press CTRL+C to quit)");
-            return running;
-        }
-        let mut errors = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            assert!(errors.read_line(&mut line).unwrap() > 0, "the server has ended");
-        }
-        // Nobody reads on, but the pipe must stay open.
-        thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
-        Running { port: port(line.trim_end(), "/"), lines: None, child }
-    }
-
-    fn await_line(&mut self, part: &str) -> String {
-        let lines = self.lines.as_mut().unwrap();
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the server has ended before it said {part:?}");
-            if line.contains(part) {
-                return line.trim_end().to_owned();
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    fn stop(&mut self, signal: &str) -> Option<i32> {
-        self.signal(signal);
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(begun.elapsed() < Duration::from_secs(10), "the server does not stop");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn port(line: &str, end: &str) -> u16 {
-    let line = line.strip_suffix(end).unwrap_or_else(|| panic!("no {end:?} at the end of {line:?}"));
-    line.rsplit(':').next().unwrap().parse().unwrap()
-}
-
-fn get(port: u16, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-fn await_that(condition: impl Fn() -> bool, failure: &str) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{failure}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
