@@ -38,14 +38,18 @@ enum Phase {
 }
 
 /// What a connection shall do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Carry on.
+    #[default]
     Serve = 0,
+    /// Answer once more, and close then. Whoever keeps the connection for later, a web server in front of us say, may be
+    /// about to use it: closed under its hands it would cost a request.
+    LastCall = 1,
     /// Finish the request at hand and close.
-    Drain = 1,
+    Drain = 2,
     /// Close at once.
-    Close = 2,
+    Close = 3,
 }
 
 /// One connection, as seen by itself and by the sweep.
@@ -75,7 +79,7 @@ pub(crate) struct Connections {
 struct Open {
     next: u64,
     watches: HashMap<u64, Arc<Watch>>,
-    draining: bool,
+    order: Order,
 }
 
 /// Keeps a connection in the list of the open ones.
@@ -109,7 +113,7 @@ impl Connections {
         let mut open = self.lock();
         let number = open.next;
         open.next += 1;
-        let order = if open.draining { Order::Drain } else { Order::Serve };
+        let order = open.order;
         let watch = Arc::new(Watch {
             connections: Arc::clone(self),
             state: AtomicU64::new(self.stamp(Phase::Head)),
@@ -134,12 +138,12 @@ impl Connections {
         self.wait_for(|count| count < limit).await;
     }
 
-    /// Tells all connections to end after the request at hand.
-    pub(crate) fn drain(&self) {
+    /// Tells all connections, and those to come, how to go on.
+    pub(crate) fn order(&self, order: Order) {
         let mut open = self.lock();
-        open.draining = true;
+        open.order = order;
         for watch in open.watches.values() {
-            watch.order(Order::Drain);
+            watch.order(order);
         }
     }
 
@@ -232,9 +236,19 @@ impl Watch {
                 *waker = Some(context.waker().clone());
             }
         }
+        self.current_order()
+    }
+
+    /// Whether the connection shall be closed after the answer that is being given.
+    pub(crate) fn answers_last(&self) -> bool {
+        self.current_order() != Order::Serve
+    }
+
+    fn current_order(&self) -> Order {
         match self.order.load(Ordering::Acquire) {
             0 => Order::Serve,
-            1 => Order::Drain,
+            1 => Order::LastCall,
+            2 => Order::Drain,
             _ => Order::Close,
         }
     }
@@ -380,7 +394,7 @@ mod tests {
         let connections = connections();
         let first = connections.register();
         assert_eq!(connections.count(), 1);
-        connections.drain();
+        connections.order(Order::Drain);
         drop(first);
         assert_eq!(connections.count(), 0);
         let late = connections.register();

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -167,7 +169,7 @@ impl<A: Application + 'static> Serving<A> {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                Order::Drain | Order::Serve => {}
+                Order::Drain | Order::LastCall | Order::Serve => {}
             }
             connection.as_mut().poll(context)
         })
@@ -176,6 +178,13 @@ impl<A: Application + 'static> Serving<A> {
             // Clients that vanish and nonsense sent to the port are no concern of the operator.
             log::debug!(target: "mapproxy.http", "connection from {remote}: {error}");
         }
+    }
+}
+
+/// Says so when there will be no further answer on the connection.
+fn close_after_last(watch: &Watch, response: &mut Response) {
+    if watch.answers_last() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -214,18 +223,20 @@ impl<A: Application + 'static> Service<http::Request<Incoming>> for Exchange<A> 
             }
         };
         match self.serving.service.answer(request).0 {
-            State::Now(Some(response)) => {
+            State::Now(Some(mut response)) => {
                 self.watch.idle();
                 note(&response);
+                close_after_last(&self.watch, &mut response);
                 Answer::now(response)
             }
             State::Now(None) => Answer(State::Now(None)),
             State::Later(future) => {
                 let watch = Arc::clone(&self.watch);
                 Answer(State::Later(Box::pin(async move {
-                    let response = future.await;
+                    let mut response = future.await;
                     watch.idle();
                     note(&response);
+                    close_after_last(&watch, &mut response);
                     response
                 })))
             }

@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use mapproxy_core::Application;
 use tokio::sync::Notify;
 
-use crate::connection::{Connections, TimeLimits};
+use crate::connection::{Connections, Order, TimeLimits};
 use crate::event_loop::{Accepted, EventLoops, Serving, Spoken, runtime};
 use crate::listen::Listener;
 use crate::notify::{self, Turn};
@@ -33,6 +33,9 @@ pub struct Server<A> {
 pub struct Handle {
     stop: Arc<Notify>,
 }
+
+/// How long connections that nobody uses stay open when the server stops.
+const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// Settings of a [`Server`]; each has a default.
 pub struct Builder<A> {
@@ -315,7 +318,11 @@ impl<A: Application + 'static> Server<A> {
         }
         notify::tell(Turn::Stopping);
         drop(acceptors);
-        connections.drain();
+        // Those who keep connections to us, web servers in front above all, learn with an answer that we go. Only who has
+        // not asked for anything by then finds a connection closed.
+        connections.order(Order::LastCall);
+        let _ = tokio::time::timeout(LAST_CALL.min(options.stop_timeout), connections.below(1)).await;
+        connections.order(Order::Drain);
         if tokio::time::timeout(options.stop_timeout, connections.below(1)).await.is_err() {
             let left = connections.count();
             log::warn!(

@@ -348,6 +348,24 @@ fn a_stop_answers_what_has_begun_and_closes_what_is_idle() {
 }
 
 #[test]
+fn a_request_on_a_kept_connection_just_after_a_stop_is_answered_for_the_last_time() {
+    let server = serve();
+    let (mut kept, mut fresh) = (server.connect(), server.connect());
+    assert_eq!(kept.get("/now").header("connection"), None);
+    server.handle.stop();
+    std::thread::sleep(Duration::from_millis(50));
+    for client in [&mut kept, &mut fresh] {
+        for path in ["/now", "/later"] {
+            client.send_ignoring_errors(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes());
+        }
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        assert!(client.is_closed_within(Duration::from_millis(200)));
+    }
+    server.await_end(SECOND);
+}
+
+#[test]
 fn a_stop_does_not_wait_for_ever() {
     let server = serve_with(|builder| builder.stop_timeout(Duration::from_millis(200)));
     let mut at_work = server.connect();

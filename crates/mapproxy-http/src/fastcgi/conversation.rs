@@ -48,6 +48,7 @@ pub(crate) async fn converse<A: Application + 'static>(
         body_deadline: None,
         phase: Phase::Talking,
         has_unread_body: false,
+        has_answered_last: false,
     };
     if let Err(error) = poll_fn(|context| conversation.poll(context)).await {
         // Web servers that vanish are no concern of the operator.
@@ -69,6 +70,8 @@ struct Conversation<'a, A> {
     phase: Phase,
     /// A request was answered before its body had been read.
     has_unread_body: bool,
+    /// An answer was given after the last call.
+    has_answered_last: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +111,8 @@ impl<A: Application + 'static> Conversation<'_, A> {
                 }
             }
             let is_done = self.answering.is_empty() && self.output.waiting() == 0;
-            if self.phase == Phase::Talking && self.session.is_closing() && is_done {
+            let was_last = order == Order::LastCall && self.has_answered_last && !self.session.has_requests();
+            if self.phase == Phase::Talking && (self.session.is_closing() || was_last) && is_done {
                 if Pin::new(&mut self.stream).poll_shutdown(context)?.is_pending() {
                     return Poll::Pending;
                 }
@@ -256,6 +260,7 @@ impl<A: Application + 'static> Conversation<'_, A> {
         if let (Some(log), Some(entry)) = (self.access_log, &note.entry) {
             log.write(entry, &response);
         }
+        self.has_answered_last |= self.watch.answers_last();
         let is_overloaded = response.extensions().get::<Overloaded>().is_some();
         self.output.answer(id, response, note.is_head);
         let status = if is_overloaded { EndStatus::Overloaded } else { EndStatus::Complete };
