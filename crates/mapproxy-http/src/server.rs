@@ -290,6 +290,7 @@ impl<A: Application + 'static> Server<A> {
 
     async fn serve(self) -> Result<(), ServerError> {
         let Server { listeners, web_servers, options, app, handle } = self;
+        allow_open_files(options.max_connections);
         let mut acceptors = Acceptors::new(listeners).map_err(ServerError::Runtime)?;
         let workers = Workers::with_niceness(options.workers, options.queue, options.worker_niceness);
         let serving = Arc::new(Serving {
@@ -354,6 +355,31 @@ fn spoken(options: &Options) -> Spoken {
         }),
     }
 }
+
+/// Lets the process have as many open files as it needs for its connections, where it may: systems begin with few.
+#[cfg(unix)]
+fn allow_open_files(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    /// Files beside connections: tiles, logs, upstream connections.
+    const OTHERS: u64 = 1024;
+    let wanted = connections as u64 + OTHERS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let result = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+    if result.is_err() || raised < wanted {
+        log::warn!(
+            target: "mapproxy.http",
+            "{connections} connections are allowed, but fewer open files; raise the limit (ulimit -n, LimitNOFILE=) to {wanted}"
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn allow_open_files(_connections: usize) {}
 
 /// The machines that `FCGI_WEB_SERVER_ADDRS` lets in; `None` is all of them.
 fn web_servers(protocol: Protocol) -> Result<Option<Vec<IpAddr>>, ServerError> {

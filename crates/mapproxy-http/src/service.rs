@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, SERVER};
-use http::{HeaderValue, Method, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
+use mapproxy_core::request::ScriptName;
 use mapproxy_core::{Application, Request, Response};
 
 use crate::Workers;
@@ -31,11 +33,17 @@ pub struct AppService<A> {
     workers: Arc<Workers>,
     max_body: usize,
     body_timeout: Duration,
+    mounted_at: Option<Arc<str>>,
 }
 
 impl<A> Clone for AppService<A> {
     fn clone(&self) -> Self {
-        AppService { app: Arc::clone(&self.app), workers: Arc::clone(&self.workers), ..*self }
+        AppService {
+            app: Arc::clone(&self.app),
+            workers: Arc::clone(&self.workers),
+            mounted_at: self.mounted_at.clone(),
+            ..*self
+        }
     }
 }
 
@@ -45,6 +53,7 @@ impl<A> fmt::Debug for AppService<A> {
             .field("workers", &self.workers)
             .field("max_body", &self.max_body)
             .field("body_timeout", &self.body_timeout)
+            .field("mounted_at", &self.mounted_at)
             .finish_non_exhaustive()
     }
 }
@@ -57,7 +66,17 @@ impl<A: Application + 'static> AppService<A> {
             workers: Arc::new(workers),
             max_body: 10 << 20,
             body_timeout: Duration::from_secs(30),
+            mounted_at: None,
         }
+    }
+
+    /// Says where the application stands, for routers that take this part off the path: axum's `nest_service`.
+    /// `/maps`, and the application names its addresses with `/maps` in front.
+    #[must_use]
+    pub fn mounted_at(mut self, path: &str) -> AppService<A> {
+        let path = path.trim_matches('/');
+        self.mounted_at = (!path.is_empty()).then(|| format!("/{path}").into());
+        self
     }
 
     /// The most bytes of a request's body; more are refused with 413.
@@ -74,7 +93,7 @@ impl<A: Application + 'static> AppService<A> {
         self
     }
 
-    #[cfg(feature = "fastcgi")]
+    #[cfg(any(feature = "fastcgi", feature = "actix"))]
     pub(crate) fn body_limit(&self) -> Duration {
         self.body_timeout
     }
@@ -89,7 +108,12 @@ impl<A: Application + 'static> AppService<A> {
         if request.method() == Method::CONNECT {
             return Answer::now(refusal(StatusCode::NOT_IMPLEMENTED, "tunnels are not supported"));
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(prefix) = &self.mounted_at
+            && let Err(response) = mount(&mut parts, prefix)
+        {
+            return Answer::now(*response);
+        }
         if body.is_end_stream() {
             return self.answer_complete(Request::from_parts(parts, Bytes::new()));
         }
@@ -134,6 +158,21 @@ impl<A: Application + 'static> AppService<A> {
     }
 }
 
+/// Puts back what a router has taken off the path, and names it.
+fn mount(parts: &mut http::request::Parts, prefix: &str) -> Result<(), Box<Response>> {
+    let rest = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    let Ok(path) = PathAndQuery::try_from(format!("{prefix}{slash}{rest}")) else {
+        return Err(Box::new(text(StatusCode::URI_TOO_LONG, "the address of the request is too long")));
+    };
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(path);
+    // A path can replace a path.
+    parts.uri = Uri::from_parts(uri).unwrap_or_default();
+    parts.extensions.insert(ScriptName(prefix.to_owned()));
+    Ok(())
+}
+
 /// Marks the answer to a request that no worker could take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Overloaded;
@@ -155,7 +194,7 @@ pub(crate) enum State {
 
 impl Answer {
     /// The application's answer, not yet made fit for HTTP.
-    #[cfg(feature = "fastcgi")]
+    #[cfg(any(feature = "fastcgi", feature = "actix"))]
     pub(crate) fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Response> {
         match &mut self.0 {
             State::Now(response) => Poll::Ready(response.take().expect("a future is not polled after its end")),
@@ -228,5 +267,24 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Answer {
         self.answer(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_router_has_taken_off_the_path_is_put_back_and_named() {
+        for (uri, expected) in
+            [("/service?a=b", "/maps/service?a=b"), ("/", "/maps/"), ("http://host/x", "http://host/maps/x")]
+        {
+            let mut parts = http::Request::get(uri).body(()).unwrap().into_parts().0;
+            mount(&mut parts, "/maps").unwrap();
+            assert_eq!(parts.uri, expected);
+            assert_eq!(parts.extensions.get::<ScriptName>().unwrap().0, "/maps");
+        }
+        let mut parts = http::Request::get(format!("/{}", "a".repeat(65_530))).body(()).unwrap().into_parts().0;
+        assert_eq!(mount(&mut parts, "/maps").unwrap_err().status(), StatusCode::URI_TOO_LONG);
     }
 }

@@ -14,9 +14,10 @@ pub use record::Violation;
 pub use session::Limits;
 pub(crate) use session::Session;
 
-/// Gives bytes to the parser, in two pieces, as if from a web server; for fuzzing.
+/// Gives bytes to the parser, in two pieces, as if from a web server: the number of requests, and what is said at once.
+/// For fuzzing.
 #[doc(hidden)]
-pub fn parse(bytes: &[u8], cut: usize, limits: Limits) -> Result<usize, Violation> {
+pub fn parse(bytes: &[u8], cut: usize, limits: Limits) -> Result<(usize, Vec<u8>), Violation> {
     let mut session = Session::new(limits);
     let (mut requests, mut input, mut output) = (0, Vec::new(), Vec::new());
     let (first, second) = bytes.split_at(cut.min(bytes.len()));
@@ -37,5 +38,5 @@ pub fn parse(bytes: &[u8], cut: usize, limits: Limits) -> Result<usize, Violatio
             }
         }
     }
-    Ok(requests)
+    Ok((requests, output))
 }

@@ -5,10 +5,11 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use mapproxy_core::request::Peer;
 use mapproxy_core::{Application, Body, Request, Response};
@@ -39,10 +40,13 @@ impl TestApp {
     }
 }
 
+static SHARED: LazyLock<Bytes> = LazyLock::new(|| vec![7; 10 << 20].into());
+
 fn answer(request: &Request, text: String) -> Response {
     let path = request.uri().path();
     let body = match path {
         path if path.ends_with("/large") => Body::from((0..20 << 20).map(|at| (at % 251) as u8).collect::<Vec<_>>()),
+        "/now/shared" => Body::from(SHARED.clone()),
         "/now/thread" => Body::from(format!("{:?}", thread::current().id())),
         "/now/peer" => Body::from(format!("{:?}", request.extensions().get::<Peer>())),
         "/now/unchanged" => Body::EMPTY,
@@ -102,9 +106,7 @@ pub(crate) fn serve_with(configure: impl FnOnce(Builder<Arc<TestApp>>) -> Builde
 
 impl Running {
     pub(crate) fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream: BufReader::new(stream) }
+        Client::connect(self.address)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -139,6 +141,12 @@ impl Answer {
 }
 
 impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream: BufReader::new(stream) }
+    }
+
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         self.stream.get_mut()
     }
