@@ -109,10 +109,12 @@ impl<'a> Variables<'a> {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
             return Err(Nonsense("a header of the request is invalid"));
         };
-        match headers.try_append(name, value) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Nonsense("the request has too many headers")),
-        }
+        // Debian's stock settings of nginx name a host without its port; who knows better says so in a later line.
+        let result = match name {
+            HOST => headers.try_insert(name, value).map(drop),
+            name => headers.try_append(name, value).map(drop),
+        };
+        result.map_err(|_| Nonsense("the request has too many headers"))
     }
 
     fn head(self, mut headers: HeaderMap) -> Result<Head, Nonsense> {
@@ -367,6 +369,9 @@ mod tests {
         assert_eq!(host(&[server[0], ("SERVER_PORT", "443"), ("HTTPS", "on")]).as_deref(), Some("a.example"));
         assert_eq!(host(&[("SERVER_NAME", "_"), ("SERVER_ADDR", "::1")]).as_deref(), Some("[::1]"));
         assert_eq!(host(&[server[0], ("HTTP_HOST", "b.example")]).as_deref(), Some("b.example"));
+        let twice = [("HTTP_HOST", "c.example"), ("HTTP_HOST", "c.example:8080")];
+        assert_eq!(host(&twice).as_deref(), Some("c.example:8080"));
+        assert_eq!(get(&twice).parts.headers.get_all(HOST).iter().count(), 1);
         assert_eq!(host(&[]), None);
     }
 
