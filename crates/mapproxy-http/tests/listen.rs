@@ -92,7 +92,8 @@ fn child(stdin: impl Into<OwnedFd>) -> (Child, String) {
 #[ignore = "the child process of other tests"]
 fn serve_what_is_inherited() {
     let listen: Listen = std::env::var("TEST_LISTEN").unwrap().parse().unwrap();
-    let server = Server::builder(TestApp::default()).listen(listen).stop_on_signals(true).build().unwrap();
+    let server =
+        Server::builder(TestApp::default()).listen(listen).stop_on_signals(true).on_hangup(|| {}).build().unwrap();
     let addresses: Vec<String> = server.addresses().map(ListenAddr::to_string).collect();
     println!("SERVING {}", addresses.join(" "));
     server.run().unwrap();
@@ -148,6 +149,10 @@ fn sockets_of_systemd_are_served_and_systemd_is_told() {
     };
     assert_eq!(told(), "READY=1");
     assert!(ask(TcpStream::connect(address).unwrap()).ends_with("now /now"));
+    Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+    let reloading = told();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(told(), "READY=1");
     terminate(child);
     assert_eq!(told(), "STOPPING=1");
 }
