@@ -50,9 +50,6 @@ globals:
   image: {paletted: false}
 ";
 
-/// Whether a place in a picture may be seen.
-type IsVisible = dyn Fn(f64, f64) -> bool;
-
 type Decide = dyn Fn(&Question<'_>) -> Result<Decision, AuthorizerError> + Send + Sync;
 
 /// A question as it was asked.
@@ -164,24 +161,33 @@ impl Picture {
         self.pixels.pixel(x, y)
     }
 
-    /// As `full` where `is_visible` says so of a pixel's centre, `ground` elsewhere, but for the pixels next to the edge.
-    fn assert_part_of(&self, full: &Picture, ground: [u8; 4], is_visible: impl Fn(f64, f64) -> bool) {
-        let Size { width, height } = full.pixels.size();
+    /// As `full` where a pixel may be seen, `ground` elsewhere; pixels next to the edge may be either.
+    fn assert_part_of(&self, full: &Picture, ground: [u8; 4], visible: &Visible) {
         assert_eq!(self.pixels.size(), full.pixels.size());
-        let mut counts = [0, 0];
-        for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
-            let offsets = [-1.6, 0.0, 1.6].map(|dx| [-1.6, 0.0, 1.6].map(|dy| (dx, dy)));
-            let (x_centre, y_centre) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
-            let mut near = offsets.as_flattened().iter().map(|(dx, dy)| is_visible(x_centre + dx, y_centre + dy));
-            let is_inside = is_visible(x_centre, y_centre);
-            if near.any(|near| near != is_inside) {
-                continue;
-            }
+        for &(x, y, is_inside) in &visible.0 {
             let expected = if is_inside { full.at(x, y) } else { ground };
-            assert_eq!(self.at(x, y), expected, "{x} {y}, {is_inside}");
-            counts[usize::from(is_inside)] += 1;
+            assert_eq!(self.at(x, y), expected, "{x} {y}, inside: {is_inside}");
         }
-        assert!(counts[0] > 100 && counts[1] > 100, "the edge should be in the picture: {counts:?}");
+    }
+}
+
+/// Which pixels may be seen, without those next to the edge.
+struct Visible(Vec<(u32, u32, bool)>);
+
+impl Visible {
+    /// By what holds of places in the picture.
+    fn of(size: u32, is_visible: impl Fn(f64, f64) -> bool) -> Visible {
+        let offsets = [-1.6, 0.0, 1.6].map(|dx| [-1.6, 0.0, 1.6].map(|dy| (dx, dy)));
+        let pixel = |(x, y): (u32, u32)| {
+            let (x_centre, y_centre) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
+            let is_inside = is_visible(x_centre, y_centre);
+            let mut near = offsets.as_flattened().iter().map(|(dx, dy)| is_visible(x_centre + dx, y_centre + dy));
+            near.all(|near| near == is_inside).then_some((x, y, is_inside))
+        };
+        let pixels: Vec<_> = (0..size).flat_map(|y| (0..size).map(move |x| (x, y))).filter_map(pixel).collect();
+        let inside = pixels.iter().filter(|(_, _, is_inside)| *is_inside).count();
+        assert!(inside > 100 && pixels.len() - inside > 100, "the edge should be in the picture");
+        Visible(pixels)
     }
 }
 
@@ -405,20 +411,19 @@ fn a_layer_is_shown_inside_of_its_area() {
     let with_hole = wkt("POLYGON((1 41,19 41,19 59,1 59,1 41),(5 45,5 55,10 55,10 45,5 45))");
     let in_frame = move |px, py| (1.0..19.0).contains(&x(px)) && (41.0..59.0).contains(&y(py)) && !in_box(px, py);
     let mercator = Bbox::new(556_597.453_966, 5_621_521.486_192, 1_113_194.907_933, 7_361_866.113_051);
-    let cases: [(Coverage, Box<IsVisible>); 4] = [
-        (degrees(5.0, 45.0, 10.0, 55.0), Box::new(in_box)),
-        (Coverage::from_bbox(mercator, Srs::web_mercator()), Box::new(in_box)),
-        (triangle, Box::new(in_triangle)),
-        (with_hole, Box::new(in_frame)),
-    ];
-    for (area, is_visible) in cases {
+    for (area, visible) in [
+        (degrees(5.0, 45.0, 10.0, 55.0), Visible::of(200, in_box)),
+        (Coverage::from_bbox(mercator, Srs::web_mercator()), Visible::of(200, in_box)),
+        (triangle, Visible::of(200, in_triangle)),
+        (with_hole, Visible::of(200, in_frame)),
+    ] {
         let bench = Bench::deciding(limited("photo", area));
         for (params, ground) in [
             ("", [255, 255, 255, 255]),
             ("&BGCOLOR=0xff00ff", [255, 0, 255, 255]),
             ("&TRANSPARENT=true", [255, 255, 255, 0]),
         ] {
-            bench.picture(&(map("photo") + params)).assert_part_of(&full, ground, &is_visible);
+            bench.picture(&(map("photo") + params)).assert_part_of(&full, ground, &visible);
         }
         let jpeg = bench.picture(&(map("photo").replace("image/png", "image/jpeg") + "&TRANSPARENT=true"));
         assert_eq!(jpeg.content_type, "image/jpeg");
@@ -431,15 +436,15 @@ fn a_limit_clips_its_layer_and_shows_those_below() {
     let area = degrees(5.0, 45.0, 10.0, 55.0);
     let open = Bench::open();
     let (photo, green) = (open.picture(&map("photo")), open.picture(&map("green")));
-    let is_visible = |x: f64, y: f64| (50.0..100.0).contains(&x) && (50.0..150.0).contains(&y);
+    let visible = Visible::of(200, |x, y| (50.0..100.0).contains(&x) && (50.0..150.0).contains(&y));
     let one = granted(&["green"]).layer("photo", Grant::all().limited_to(area.clone()));
     // The photo is opaque where it is whole, so what lies below must be asked for all the same.
-    Bench::deciding(one).picture(&map("green,photo")).assert_part_of(&photo, green.at(0, 0), is_visible);
+    Bench::deciding(one).picture(&map("green,photo")).assert_part_of(&photo, green.at(0, 0), &visible);
     let all = granted(&["green", "photo"]).limited_to(area.clone());
-    Bench::deciding(all).picture(&map("green,photo")).assert_part_of(&photo, [255; 4], is_visible);
+    Bench::deciding(all).picture(&map("green,photo")).assert_part_of(&photo, [255; 4], &visible);
     let both = limited("photo", area).limited_to(degrees(5.0, 50.0, 20.0, 60.0));
-    let in_both = |x: f64, y: f64| (50.0..100.0).contains(&x) && (50.0..100.0).contains(&y);
-    Bench::deciding(both).picture(&map("photo")).assert_part_of(&photo, [255; 4], in_both);
+    let in_both = Visible::of(200, |x, y| (50.0..100.0).contains(&x) && (50.0..100.0).contains(&y));
+    Bench::deciding(both).picture(&map("photo")).assert_part_of(&photo, [255; 4], &in_both);
 }
 
 #[test]
@@ -462,12 +467,12 @@ fn a_box_bends_with_its_edges_in_another_srs() {
         Srs::new("EPSG:25832").unwrap().transform_points(&Srs::wgs84(), &mut point).unwrap();
         point[0]
     };
-    let is_visible = |x: f64, y: f64| {
+    let visible = Visible::of(200, |x, y| {
         let (lon, lat) = to_degrees(x, y);
         (5.0..13.0).contains(&lon) && (50.0..55.0).contains(&lat)
-    };
+    });
     let bench = Bench::deciding(limited("photo", degrees(5.0, 50.0, 13.0, 55.0)));
-    bench.picture(&utm).assert_part_of(&full, [255; 4], is_visible);
+    bench.picture(&utm).assert_part_of(&full, [255; 4], &visible);
 }
 
 #[test]
@@ -491,6 +496,80 @@ fn no_box_is_so_strange_that_it_shows_more() {
         let seen = (0..200).flat_map(|y| (0..200).map(move |x| (x, y))).filter(|&(x, y)| picture.at(x, y) != [255; 4]);
         let seen = seen.count();
         assert!(seen <= 450, "{srs} {bbox}: {seen} pixels");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_map_is_asked_for_shows_places_in_the_area_only(
+        area in 0_usize..3,
+        code in proptest::sample::select(&["EPSG:4326", "EPSG:3857", "EPSG:25832"][..]),
+        place in (-40.0..40.0, 20.0..75.0),
+        (width, height) in (0.001..400.0_f64, 0.001..100.0_f64),
+        stretch in 0.1..10.0_f64,
+    ) {
+        thread_local! {
+            static BENCHES: Vec<Bench> = areas().map(|area| Bench::deciding(limited("green", area))).into();
+        }
+        const SIDE: u32 = 40;
+        let srs = Srs::new(code).unwrap();
+        let mut centre = [place];
+        Srs::wgs84().transform_points(&srs, &mut centre).unwrap();
+        let unit = if code == "EPSG:4326" { 1.0 } else { 111_000.0 };
+        let (width, height) = (width * unit * stretch, height * unit);
+        let bbox = [centre[0].0 - width / 2.0, centre[0].1 - height / 2.0, centre[0].0 + width / 2.0, centre[0].1 + height / 2.0];
+        let url = map("green")
+            .replace("EPSG:4326", code)
+            .replace("0,40,20,60", &bbox.map(|edge| edge.to_string()).join(","))
+            .replace("=200", &format!("={SIDE}"));
+        let picture = BENCHES.with(|benches| {
+            let is_picture = benches[area].get(&url).headers()["content-type"] == "image/png";
+            is_picture.then(|| benches[area].picture(&url))
+        });
+        let Some(picture) = picture else { return Ok(()) };
+        for (x, y) in (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y))) {
+            if picture.at(x, y) == [255; 4] {
+                continue;
+            }
+            // The pixel, or what lies within a pixel and a half of its centre.
+            let offsets = || [-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5].into_iter();
+            let mut near = offsets().flat_map(|dx| offsets().map(move |dy| (dx, dy)));
+            let is_permitted = near.any(|(dx, dy)| {
+                let at = |pixel: u32, offset: f64| (f64::from(pixel) + 0.5 + offset) / f64::from(SIDE);
+                let point = (bbox[0] + at(x, dx) * width, bbox[3] - at(y, dy) * height);
+                is_in_area(area, &srs, point, width.max(height) / f64::from(SIDE) / unit)
+            });
+            proptest::prop_assert!(is_permitted, "{url}: pixel {x} {y}");
+        }
+    }
+}
+
+fn areas() -> [Coverage; 3] {
+    let utm = Srs::new("EPSG:25832").unwrap();
+    [
+        degrees(5.0, 45.0, 10.0, 55.0),
+        Coverage::from_wkt("POLYGON((0 40,20 40,0 60,0 40))", Srs::wgs84()).unwrap(),
+        Coverage::from_bbox(Bbox::new(400_000.0, 5_000_000.0, 900_000.0, 6_000_000.0), utm),
+    ]
+}
+
+/// The point lies in the area, or nearer than half a pixel of `pixel` degrees to it.
+fn is_in_area(area: usize, srs: &Srs, point: (f64, f64), pixel: f64) -> bool {
+    let area_srs = if area == 2 { Srs::new("EPSG:25832").unwrap() } else { Srs::wgs84() };
+    let mut point = [point];
+    srs.transform_points(&area_srs, &mut point).unwrap();
+    let [(x, y)] = point;
+    let near = pixel / 2.0;
+    match area {
+        0 => (5.0 - near..10.0 + near).contains(&x) && (45.0 - near..55.0 + near).contains(&y),
+        // Its long edge is straight in the SRS of the map, and up to 1.5 degrees off this one.
+        1 => x > -near && y > 40.0 - near && x + (y - 40.0) < 20.0 + 1.5 + 2.0 * near,
+        _ => {
+            let near = near * 111_000.0;
+            (400_000.0 - near..900_000.0 + near).contains(&x) && (5_000_000.0 - near..6_000_000.0 + near).contains(&y)
+        }
     }
 }
 
@@ -695,12 +774,11 @@ fn tiles_across_the_limit_are_clipped_pngs() {
         let (mx, my) = metres(lon, lat);
         mx > x0 && my > y0 && (mx - x0) / (x1 - x0) + (my - y0) / (y1 - y0) < 1.0
     };
-    let cases: [(Coverage, &IsVisible); 3] = [
-        (degrees(5.0, 45.0, 10.0, 53.0), &in_box),
-        (utm, &in_utm),
-        (Coverage::from_wkt(triangle, Srs::wgs84()).unwrap(), &in_triangle),
-    ];
-    for (area, is_visible) in cases {
+    for (area, visible) in [
+        (degrees(5.0, 45.0, 10.0, 53.0), Visible::of(256, in_box)),
+        (utm, Visible::of(256, in_utm)),
+        (Coverage::from_wkt(triangle, Srs::wgs84()).unwrap(), Visible::of(256, in_triangle)),
+    ] {
         let own = Bench::deciding(limited("photo", area.clone()));
         let global = Bench::deciding(granted(&["photo"]).limited_to(area));
         for url in TILES {
@@ -709,7 +787,7 @@ fn tiles_across_the_limit_are_clipped_pngs() {
             for bench in [&own, &global] {
                 let part = bench.picture(url);
                 assert_eq!(part.content_type, "image/png");
-                part.assert_part_of(&full, [255, 255, 255, 0], is_visible);
+                part.assert_part_of(&full, [255, 255, 255, 0], &visible);
             }
         }
     }
