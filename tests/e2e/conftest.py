@@ -17,8 +17,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--reference", action="store_true", help="the server is MapProxy 7.0.0: leave out what differs by intention"
     )
-
-
+    parser.addoption(
+        "--crowd-seconds", type=int, default=10, help="how long 200 clients ask in the tests of the deployment guide"
+    )
     parser.addoption("--keep", action="store_true", help="keep all of the artefacts of passed tests, not only pictures")
 
 

@@ -40,6 +40,7 @@ fn package(order: &Order<'_>, destination: &Path) -> Result<Vec<Target>, Failure
             ("name", &name),
             ("mapproxy-core", &dependency("mapproxy-core")),
             ("mapproxy-http", &dependency("mapproxy-http")),
+            ("mapproxy-logging", &dependency("mapproxy-logging")),
         ],
     );
     let configuration = order.configuration.to_str().map(|path| format!("{path:?}"));

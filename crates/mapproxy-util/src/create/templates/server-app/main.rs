@@ -1,8 +1,11 @@
 //! Serves one MapProxy configuration:
 //!
 //! ```sh
-//! {{name}}               # on 127.0.0.1:8080
-//! {{name}} 0.0.0.0:80    # elsewhere
+//! {{name}}                                      # HTTP on 127.0.0.1:8080
+//! {{name}} 0.0.0.0:80                           # HTTP elsewhere
+//! {{name}} unix:/run/mapproxy/mapproxy.sock     # HTTP on a unix socket
+//! {{name}} systemd                              # HTTP on the sockets that systemd has opened
+//! {{name}} --fastcgi unix:/run/mapproxy.sock    # FastCGI on any of them
 //! ```
 
 use std::error::Error;
@@ -11,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mapproxy_core::AppBuilder;
-use mapproxy_core::wrap::{Loaded, NotLoaded, Reload};
-use mapproxy_http::Server;
+use mapproxy_core::wrap::Reload;
+use mapproxy_http::{Listen, Protocol, Server};
 
 const CONFIGURATION: &str = {{quoted_config}};
 
@@ -27,27 +30,40 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let mut protocol = Protocol::Http;
+    let mut address = "127.0.0.1:8080".to_owned();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--fastcgi" => protocol = Protocol::FastCgi,
+            option if option.starts_with('-') => return Err(format!("unknown option {option}").into()),
+            _ => address = argument,
+        }
+    }
+    let listen: Listen = address.parse()?;
+
+    // The log goes to standard error. To have it elsewhere, take the other line, and write the file with
+    // `mapproxy-util create -t log-ini log.ini`.
+    let logging = mapproxy_logging::Setup::new().start()?;
+    // let logging = mapproxy_logging::Logging::from_file("log.ini")?;
 
     // The application is built anew when a file of the configuration changes, and on SIGHUP. One that cannot be built
     // leaves the old one in place.
-    let app = Arc::new(Reload::new(load)?);
+    let app = Arc::new(Reload::of_builder(AppBuilder::from_file(CONFIGURATION))?);
     let _watching = app.watch(Duration::from_secs(1))?;
 
-    Server::builder(Arc::clone(&app))
-        .bind(address)
+    // What stands around an application is an application. Here only pages of one origin may read the answers:
+    // let served = mapproxy_core::wrap::Cors::new(Arc::clone(&app), &["https://maps.example.org"])?;
+    let served = Arc::clone(&app);
+
+    Server::builder(served)
+        .listen(listen)
+        .protocol(protocol)
         .stop_on_signals(true)
         .on_hangup(move || {
             app.reload();
+            logging.reopen();
         })
         .build()?
         .run()?;
     Ok(())
-}
-
-fn load() -> Result<Loaded<mapproxy_core::App>, NotLoaded> {
-    match AppBuilder::from_file(CONFIGURATION).build() {
-        Ok(built) => Ok(Loaded { app: built.app, files: built.files }),
-        Err(error) => Err(NotLoaded { reason: error.to_string(), files: error.files }),
-    }
 }
