@@ -1,5 +1,6 @@
 //! One thing that was logged, with all that a line may say about it.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -62,7 +63,7 @@ impl Event {
             age: beginning().elapsed().as_secs_f64() * 1000.0,
             level: record.level(),
             logger: dotted(record.target()),
-            message: record.args().to_string(),
+            message: harmless(record.args().to_string()),
             path: record.file_static().unwrap_or("(unknown file)"),
             line: record.line().unwrap_or(0),
             process: std::process::id(),
@@ -81,6 +82,24 @@ impl Event {
         let name = self.file_name();
         name.strip_suffix(".rs").unwrap_or(name)
     }
+}
+
+/// The message without what a terminal would obey: messages quote clients and upstream servers.
+pub(crate) fn harmless(message: String) -> String {
+    let is_command = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !message.contains(is_command) {
+        return message;
+    }
+    let mut text = String::with_capacity(message.len() + 8);
+    for character in message.chars() {
+        match is_command(character) {
+            true => {
+                let _ = write!(text, "\\x{:02x}", u32::from(character));
+            }
+            false => text.push(character),
+        }
+    }
+    text
 }
 
 /// The moment the program began to log: the first call.

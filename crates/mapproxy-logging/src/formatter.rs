@@ -10,7 +10,11 @@ use crate::event::{self, Event};
 /// How a line looks.
 #[derive(Clone, Debug)]
 pub(crate) enum Formatter {
+    /// Exactly as Python writes it.
     Pattern(Vec<Part>, DateFormat),
+    /// `[2026-11-22 08:21:38,123] mapproxy.config - INFO - message`, as MapProxy's users know it; the further lines of a message are indented, so that none looks like another
+    /// message, whatever a client or an upstream server had to do with its text.
+    Plain,
     Json,
 }
 
@@ -114,6 +118,9 @@ pub(crate) struct Spec {
     precision: Option<usize>,
 }
 
+/// Python's own.
+const DEFAULT_DATES: &str = "%Y-%m-%d %H:%M:%S,%3f";
+
 /// Wider fields are mistakes.
 const MAX_WIDTH: usize = 1000;
 
@@ -127,12 +134,6 @@ impl Formatter {
     /// What Python uses where nothing is said: the message alone.
     pub(crate) fn message_only() -> Formatter {
         Formatter::Pattern(vec![Part::Field(Field::Message, Spec::default())], None)
-    }
-
-    /// The lines MapProxy's users know: `[2026-11-22 08:21:38,123] mapproxy.config - INFO - message`.
-    pub(crate) fn plain() -> Formatter {
-        Formatter::new("[%(asctime)s] %(name)s - %(levelname)s - %(message)s", None, "%")
-            .expect("the pattern is well formed")
     }
 
     /// `pattern` in the style of `style`: `%`, `{` or `$`.
@@ -165,6 +166,11 @@ impl Formatter {
                     }
                 }
             }
+            Formatter::Plain => {
+                let time = event.time.strftime(DEFAULT_DATES);
+                let (name, level) = (&event.logger, event::name(event.level));
+                let _ = write!(text, "[{time}] {name} - {level} - {}", event.message.replace('\n', "\n    "));
+            }
             Formatter::Json => json(event, &mut text),
         }
         text.push('\n');
@@ -189,7 +195,7 @@ fn value<'a>(field: Field, dates: &DateFormat, event: &'a Event) -> FieldValue<'
     let seconds = || event.time.timestamp().as_microsecond() as f64 / 1e6;
     FieldValue::Text(match field {
         Field::Asctime => {
-            let pattern = dates.as_deref().unwrap_or("%Y-%m-%d %H:%M:%S,%3f");
+            let pattern = dates.as_deref().unwrap_or(DEFAULT_DATES);
             // It was tried when it was read.
             Cow::Owned(strtime::format(pattern, &event.time).unwrap_or_default())
         }

@@ -128,7 +128,7 @@ impl Setup {
             Output::Stderr => Destination::Stderr,
         };
         let formatter = match self.format {
-            Format::Text => Formatter::plain(),
+            Format::Text => Formatter::Plain,
             Format::Json => Formatter::Json,
         };
         let handler = Handler::start(&destination, 0, formatter).map_err(LoggingError::Thread)?;
@@ -466,13 +466,18 @@ mod tests {
 
     #[test]
     fn plain_lines_have_time_name_level_and_message() {
-        let mut line = Vec::new();
-        let event = event("mapproxy.source.request", Level::Info, "GET http://a 200 12.3 45");
-        Formatter::plain().write(&event, &mut line);
+        let line = |message| {
+            let mut line = Vec::new();
+            Formatter::Plain.write(&event("mapproxy.source.request", Level::Info, message), &mut line);
+            String::from_utf8(line).unwrap()
+        };
         assert_eq!(
-            String::from_utf8(line).unwrap(),
+            line("GET http://a 200 12.3 45"),
             "[2026-11-22 11:30:50,302] mapproxy.source.request - INFO - GET http://a 200 12.3 45\n"
         );
+        // What a client says cannot pass for another line.
+        let forged = line("no layer a\n[2026-11-22 11:30:50,302] mapproxy - INFO - all is well");
+        assert!(forged.ends_with("- no layer a\n    [2026-11-22 11:30:50,302] mapproxy - INFO - all is well\n"));
     }
 
     #[test]
@@ -490,6 +495,12 @@ mod tests {
             })
         );
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn messages_cannot_command_a_terminal() {
+        let message = event::harmless("a\x1b[2Jb\tc\nd\u{9b}e".to_owned());
+        assert_eq!(message, "a\\x1b[2Jb\tc\nd\\x9be");
     }
 
     #[test]

@@ -85,6 +85,8 @@ struct Waiting {
     writing: bool,
     reopen: bool,
     closing: bool,
+    /// Somebody has waited in vain; nobody does again before something is written.
+    stalled: bool,
 }
 
 impl Sink {
@@ -120,9 +122,10 @@ impl Sink {
     /// Waits until everything is written, though not beyond the deadline.
     pub(crate) fn flush(&self, deadline: Instant) {
         let mut waiting = self.shared.lock();
-        while !waiting.batch.lines.is_empty() || waiting.writing || waiting.reopen {
+        while !waiting.stalled && (!waiting.batch.lines.is_empty() || waiting.writing || waiting.reopen) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                waiting.stalled = true;
                 return;
             }
             (waiting, _) = self.shared.written.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner);
@@ -178,7 +181,9 @@ impl Shared {
                 complain("cannot be written", &error);
             }
             batch.clear();
-            self.lock().writing = false;
+            let mut waiting = self.lock();
+            (waiting.writing, waiting.stalled) = (false, false);
+            drop(waiting);
             self.written.notify_all();
         }
     }
@@ -241,9 +246,17 @@ mod tests {
         }
         assert!(begun.elapsed() < Duration::from_secs(5), "logging waited for the handler");
         sink.flush(Instant::now() + Duration::from_millis(20));
+        // It is waited for once; whoever comes next goes on.
+        sink.flush(Instant::now() + Duration::from_secs(60));
+        assert!(begun.elapsed() < Duration::from_secs(30), "a stalled handler was waited for twice");
         // A failure is no reason to stop.
         for _ in 0..10 {
             let _ = permit.send(());
+        }
+        let begun = Instant::now();
+        while sink.shared.lock().stalled {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the handler goes on, but nobody notices");
+            thread::sleep(Duration::from_millis(1));
         }
         sink.flush(Instant::now() + Duration::from_secs(10));
         push(&sink, "last\n");

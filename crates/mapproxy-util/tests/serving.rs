@@ -327,3 +327,21 @@ fn changes_are_noticed_unless_told_otherwise() {
     unwatched.signal("HUP");
     await_that(|| get(unwatched.port, "/tms/1.0.0").1.contains("Roads"), "SIGHUP did not reload");
 }
+
+#[test]
+fn what_create_writes_can_be_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(&dir, "mapproxy.yaml", CONFIGURATION);
+    let created = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (log_ini, deployment) = (created("log.ini"), created("deploy.ini"));
+    for arguments in [
+        &["create", "-t", "log-ini", &log_ini][..],
+        &["create", "-t", "deploy-ini", "-f", &path, &deployment],
+        &["serve", "--check", "--log-config", &log_ini, &path],
+        &["serve", "--check", &deployment],
+    ] {
+        let output = run(arguments);
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}{}", text(&output.stderr));
+    }
+}
