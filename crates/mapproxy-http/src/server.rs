@@ -16,7 +16,7 @@ use crate::event_loop::{Accepted, EventLoops, Serving, Spoken, runtime};
 use crate::listen::Listener;
 use crate::notify::{self, Turn};
 use crate::remote::Remote;
-use crate::stream::Acceptors;
+use crate::stream::{Acceptors, Stream};
 use crate::{AccessLog, AppService, Listen, ListenAddr, ServerError, Workers};
 
 /// A server for one application, bound to its addresses. [`Server::run`] serves.
@@ -318,7 +318,15 @@ impl<A: Application + 'static> Server<A> {
             () = handle.stop.notified() => {}
         }
         notify::tell(Turn::Stopping);
-        drop(acceptors);
+        for (stream, remote) in acceptors.close() {
+            let served = match stream.into_tokio() {
+                Ok(stream) => admit(stream, remote, web_servers.as_deref(), &connections, &loops),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                log::debug!(target: "mapproxy.http", "connection from {remote}: {error}");
+            }
+        }
         // Those who keep connections to us, web servers in front above all, learn with an answer that we go. Only who has
         // not asked for anything by then finds a connection closed.
         connections.order(Order::LastCall);
@@ -398,6 +406,23 @@ fn web_servers(protocol: Protocol) -> Result<Option<Vec<IpAddr>>, ServerError> {
     text.split(',').map(address).collect::<Result<_, _>>().map(Some)
 }
 
+/// Gives a connection to a loop, if it comes from where it may.
+fn admit<A: Application + 'static>(
+    stream: Stream,
+    remote: Remote,
+    web_servers: Option<&[IpAddr]>,
+    connections: &Arc<Connections>,
+    loops: &EventLoops<A>,
+) -> io::Result<()> {
+    if let (Remote::Ip(address), Some(allowed)) = (remote, web_servers)
+        && !allowed.contains(&address)
+    {
+        log::warn!(target: "mapproxy.http", "{address} is not among the FCGI_WEB_SERVER_ADDRS: refused");
+        return Ok(());
+    }
+    loops.serve(Accepted { stream, remote, registered: connections.register() })
+}
+
 /// Accepts connections, for ever.
 async fn accept<A: Application + 'static>(
     acceptors: &mut Acceptors,
@@ -412,11 +437,7 @@ async fn accept<A: Application + 'static>(
             connections.below(max_connections).await;
         }
         let served = match acceptors.accept().await {
-            Ok((_, Remote::Ip(address))) if web_servers.is_some_and(|allowed| !allowed.contains(&address)) => {
-                log::warn!(target: "mapproxy.http", "{address} is not among the FCGI_WEB_SERVER_ADDRS: refused");
-                Ok(())
-            }
-            Ok((stream, remote)) => loops.serve(Accepted { stream, remote, registered: connections.register() }),
+            Ok((stream, remote)) => admit(stream, remote, web_servers, connections, loops),
             Err(error) => Err(error),
         };
         let Err(error) = served else { continue };

@@ -58,6 +58,39 @@ impl Acceptors {
         Ok(acceptors)
     }
 
+    /// Listens no longer: the connections that the system has made in the meantime, which would be cut off otherwise.
+    pub(crate) fn close(self) -> Vec<(StdStream, Remote)> {
+        /// Nobody can keep us from closing by connecting faster than we accept.
+        const MAX: usize = 4096;
+        let mut waiting = Vec::new();
+        for socket in self.sockets {
+            match socket {
+                Acceptor::Tcp(socket) => {
+                    let Ok(socket) = socket.into_std() else { continue };
+                    while waiting.len() < MAX
+                        && let Ok((stream, remote)) = socket.accept()
+                    {
+                        if stream.set_nonblocking(true).is_ok() && stream.set_nodelay(true).is_ok() {
+                            waiting.push((StdStream::Tcp(stream), Remote::Ip(remote.ip().to_canonical())));
+                        }
+                    }
+                }
+                #[cfg(unix)]
+                Acceptor::Unix(socket) => {
+                    let Ok(socket) = socket.into_std() else { continue };
+                    while waiting.len() < MAX
+                        && let Ok((stream, _)) = socket.accept()
+                    {
+                        if stream.set_nonblocking(true).is_ok() {
+                            waiting.push((StdStream::Unix(stream), Remote::Unix));
+                        }
+                    }
+                }
+            }
+        }
+        waiting
+    }
+
     pub(crate) async fn accept(&mut self) -> io::Result<(Stream, Remote)> {
         poll_fn(|context| {
             let count = self.sockets.len();

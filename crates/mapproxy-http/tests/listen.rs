@@ -1,6 +1,6 @@
 //! Servers on sockets that are no ports: in the file system, inherited, handed over by systemd.
 
-#![cfg(unix)]
+#![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -42,6 +42,26 @@ fn a_server_listens_on_several_sockets_and_names_them() {
     let lines = std::fs::read_to_string(&log).unwrap();
     assert_eq!(lines.lines().filter(|line| line.starts_with("unix: - - [")).count(), 10);
     assert_eq!(lines.lines().filter(|line| line.starts_with("127.0.0.1 - - [")).count(), 10);
+}
+
+#[test]
+fn connections_made_before_a_stop_are_answered_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let builder = Server::builder(TestApp::default()).bind("127.0.0.1:0");
+    let server = builder.listen(Listen::Unix(UnixSocket::new(&path))).event_loops(2).build().unwrap();
+    let address = server.local_addr().unwrap();
+    let mut tcp: Vec<TcpStream> = (0..30).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut unix: Vec<UnixStream> = (0..30).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    server.handle().stop();
+    let running = std::thread::spawn(|| server.run());
+    for stream in &mut tcp {
+        assert!(ask(stream).ends_with("now /now"));
+    }
+    for stream in &mut unix {
+        assert!(ask(stream).ends_with("now /now"));
+    }
+    running.join().unwrap().unwrap();
 }
 
 #[test]

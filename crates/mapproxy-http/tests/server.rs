@@ -1,5 +1,6 @@
 //! The server as clients see it: real sockets on ephemeral ports, an application made for the purpose.
 
+#![cfg(feature = "server")]
 #![allow(clippy::unwrap_used)]
 
 mod support;
