@@ -1,6 +1,6 @@
 //! FastCGI, the responder's side: what web servers speak with application servers.
 //!
-//! [`record`] reads and writes the records, [`session`] makes requests of them, [`conversation`] answers these on one
+//! `record` reads and writes the records, `session` makes requests of them, `conversation` answers these on one
 //! connection. Requests on one connection may overlap. Where no worker can take a request, the client gets the answer
 //! that HTTP has for this (503 with `Retry-After`) and the web server the one that FastCGI has (`FCGI_OVERLOADED`).
 
