@@ -255,7 +255,9 @@ impl TileManager {
         if !wanted.is_empty() {
             let _place = trace::within(|| Place::Cache(Arc::clone(&self.options.name)));
             let coords: Vec<_> = wanted.iter().map(|(_, coord)| *coord).collect();
-            let created = self.create(&coords, &stale, dimensions, purpose, oldest)?;
+            let created = self.create(&coords, &stale, dimensions, purpose, oldest).inspect_err(|_| {
+                trace::count(trace::Tiles { missed: coords.len() as u64, ..tally });
+            })?;
             for (((place, coord), created), stale) in wanted.into_iter().zip(created).zip(stale) {
                 match (created, stale) {
                     (Some(tile), _) => {

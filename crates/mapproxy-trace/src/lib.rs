@@ -177,8 +177,12 @@ fn note(chain: Vec<String>) {
     CURRENT.with_borrow(|scope| {
         let Some(trace) = &scope.trace else { return };
         let mut failures = lock(&trace.failures);
-        // On its way up an error is seen several times; the first time is where it happened.
-        if failures.iter().all(|known| known.chain != chain) {
+        // On its way up an error is seen several times, with more words around it; the first time is where it happened.
+        let is_known = |known: &Failure| match (known.chain.first(), chain.first()) {
+            (Some(known), Some(error)) => error.contains(known.as_str()),
+            _ => false,
+        };
+        if !failures.iter().any(is_known) {
             failures.push(Failure { places: scope.places.clone(), chain });
         }
     });
@@ -315,6 +319,7 @@ mod tests {
                 error(&outer);
             }
             error(&outer);
+            fail("osm: cannot read");
         });
         let failures: Vec<String> = trace.failures().iter().map(ToString::to_string).collect();
         assert_eq!(failures, ["cache osm, tile 3/1/2: cannot read: disk is gone"]);
