@@ -1,4 +1,5 @@
 //! What programs add that embed MapProxy: sources, stores, observers, and what they learn of each request.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -57,7 +58,10 @@ impl TileStore for Memory {
 }
 
 #[derive(Debug, Default)]
-struct Counter(Mutex<Vec<(Option<&'static str>, u16, Option<CacheState>)>>);
+struct Counter(Mutex<Vec<Seen>>);
+
+/// Service, status, cache.
+type Seen = (Option<&'static str>, u16, Option<CacheState>);
 
 impl Observer for Counter {
     fn answered(&self, answered: &Answered<'_>) {

@@ -49,7 +49,9 @@ type SourceFactory = Factory<CustomSource, dyn MapSource>;
 type StoreFactory = Factory<CustomStore, dyn TileStore>;
 
 /// Makes a part by what the configuration says of it.
-struct Factory<Wanted, Part: ?Sized>(Arc<dyn Fn(&Wanted) -> Result<Arc<Part>, String> + Send + Sync>);
+struct Factory<Wanted, Part: ?Sized>(Arc<Make<Wanted, Part>>);
+
+type Make<Wanted, Part> = dyn Fn(&Wanted) -> Result<Arc<Part>, String> + Send + Sync;
 
 impl<Wanted, Part: ?Sized> Clone for Factory<Wanted, Part> {
     fn clone(&self) -> Self {

@@ -145,7 +145,7 @@ impl Multi {
     }
 
     /// The application of a project: the one there is, or a new one, for which the calling thread may have to wait.
-    fn load(&self, project: &Project) -> Result<Arc<Reload<App>>, Response> {
+    fn load(&self, project: &Project) -> Result<Arc<Reload<App>>, Box<Response>> {
         if let Some(app) = project.app.load_full() {
             app.check_unless_busy();
             return Ok(app);
@@ -186,12 +186,12 @@ impl Multi {
     }
 
     /// Whose request this is; `Err` is the answer if it is nobody's.
-    fn find(&self, incoming: &Incoming<'_>) -> Result<Arc<Project>, Response> {
+    fn find(&self, incoming: &Incoming<'_>) -> Result<Arc<Project>, Box<Response>> {
         let name = incoming.first_segment();
         if name.is_empty() {
-            return Err(self.welcome(incoming));
+            return Err(Box::new(self.welcome(incoming)));
         }
-        let not_found = || plain(StatusCode::NOT_FOUND, "not found");
+        let not_found = || Box::new(plain(StatusCode::NOT_FOUND, "not found"));
         let project = self.project(name).ok_or_else(not_found)?;
         if !project.file.exists() {
             self.projects().remove(&project.name);
@@ -230,14 +230,15 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0'])
 }
 
-fn broken(name: &str) -> Response {
-    plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the project {name} cannot be loaded, the log says why"))
+fn broken(name: &str) -> Box<Response> {
+    let text = format!("the project {name} cannot be loaded, the log says why");
+    Box::new(plain(StatusCode::INTERNAL_SERVER_ERROR, text))
 }
 
-fn too_many_waiting() -> Response {
+fn too_many_waiting() -> Box<Response> {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "this project is being loaded");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
-    response
+    Box::new(response)
 }
 
 /// A place among those who wait for a project.
@@ -305,10 +306,11 @@ impl Application for Multi {
         let incoming = Incoming::with_rules(&request, &self.rules);
         let answer = self.find(&incoming).and_then(|project| {
             let app = self.load(&project)?;
-            let mounted = mounted(&incoming, &project).ok_or_else(|| plain(StatusCode::NOT_FOUND, "not found"))?;
+            let not_found = || Box::new(plain(StatusCode::NOT_FOUND, "not found"));
+            let mounted = mounted(&incoming, &project).ok_or_else(not_found)?;
             Ok(app.call(mounted))
         });
-        answer.unwrap_or_else(|response| response)
+        answer.unwrap_or_else(|response| *response)
     }
 
     fn call_now(&self, request: &Request) -> Option<Response> {
