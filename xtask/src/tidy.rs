@@ -90,7 +90,9 @@ fn file_faults(path: &Path, text: &str) -> Vec<String> {
     if rust && !text.starts_with("//!") {
         fault(1, "a file opens by saying what it is for (//!)".to_owned());
     }
-    if path.ends_with("Cargo.toml") && text.contains("[package]") && !text.contains("[lints]\nworkspace = true") {
+    // A package that is a workspace of its own, as those are that we write for others, has nothing to take over.
+    let is_ours = text.contains("[package]") && !text.lines().any(|line| line == "[workspace]");
+    if path.ends_with("Cargo.toml") && is_ours && !text.contains("[lints]\nworkspace = true") {
         fault(1, "the lints of the workspace are not taken over".to_owned());
     }
     let forbidden = MUST_NOT_NAME.iter().filter(|(folder, _, _)| rust && path.starts_with(folder));
