@@ -119,13 +119,14 @@ impl Ini {
                 }
                 continue;
             }
-            let indent = whole.len() - whole.trim_start().len();
+            let indent = whole.chars().take_while(|c| c.is_whitespace()).count();
             if let (Some(place), true) = (place, key_indent.is_some_and(|of_key| indent > of_key)) {
                 self.go_on(place, line);
                 continue;
             }
             key_indent = None;
-            if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.rsplit_once(']')) {
+            let heading = line.strip_prefix('[').and_then(|rest| rest.rsplit_once(']'));
+            if let Some((name, _)) = heading.filter(|(name, _)| !name.is_empty()) {
                 place = Some(self.open(name, number)?);
                 continue;
             }
@@ -348,6 +349,7 @@ mod tests {
             ("[a\nx = 1\n", "/etc/x/a.ini:1: a [section] must come"),
             ("[a]\nx\n", "/etc/x/a.ini:2: expected `key = value`"),
             ("[a]\n = 1\n", "/etc/x/a.ini:2: there is no key"),
+            ("[a]\n[]\n", "/etc/x/a.ini:2: expected `key = value`"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

@@ -516,4 +516,23 @@ mod tests {
         assert!(!enabled(&chosen, "mapproxy.source.wms", Level::Info));
         assert!(matches!(chosen_filter("mapproxy=loud"), Err(LoggingError::Filter(_))));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nonsense_is_refused_rather_than_a_panic(
+            text in r#"(\[(loggers|handlers|formatters|logger_root|handler_h|formatter_f)\]|keys|class|args|kwargs|format|style|level|handlers|=|root|h|f|StreamHandler|\(|\)|,|'|"|%\(name\)-5s|\{message:|\}|%|\$|\*|-|[0-9a-zé \t\n\\#;:<>^.]){0,40}"#
+        ) {
+            let ini = format!("[loggers]\nkeys=root\n{text}");
+            let _ = config(&ini);
+            let _ = crate::literal::evaluate(&text);
+            for style in ["%", "{", "$"] {
+                if let Ok(formatter) = Formatter::new(&text, Some(text.clone()), style) {
+                    formatter.write(&event("a", Level::Info, "b"), &mut Vec::new());
+                }
+                if let Ok(formatter) = Formatter::new(&text, None, style) {
+                    formatter.write(&event("a", Level::Info, "b"), &mut Vec::new());
+                }
+            }
+        }
+    }
 }
