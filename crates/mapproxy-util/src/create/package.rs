@@ -35,7 +35,7 @@ fn package(order: &Order<'_>, destination: &Path) -> Result<Vec<Target>, Failure
     };
     let name = package_name(destination);
     let manifest = render(
-        include_str!("templates/server-app/Cargo.toml"),
+        include_str!("templates/server-app/manifest.toml"),
         &[
             ("name", &name),
             ("mapproxy-core", &dependency("mapproxy-core")),
