@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Keep configurations, caches and logs of passed tests too; screenshots are always kept
     #[arg(long)]
     keep: bool,
+    /// How long 200 clients ask in the tests of the deployment guide
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    crowd_seconds: u32,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -34,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut pytest = Command::new(folder.join("venv/bin/pytest"));
     pytest.arg("-c").arg(tests.join("pytest.ini")).arg("--rootdir").arg(&tests).arg(&tests);
     pytest.args(["-p", "no:cacheprovider", "--server", &server, "--artefacts"]).arg(folder.join("artefacts"));
+    pytest.arg(format!("--crowd-seconds={}", arguments.crowd_seconds));
     if arguments.reference {
         pytest.arg("--reference");
     }

@@ -68,13 +68,11 @@ def blocks(chapter, section=None):
 
 
 def included(block):
-    """The file of the repository that a block of Rust shows, and the shown text."""
-    include = re.fullmatch(r"\{\{#include (?P<path>\S+?)(?::(?P<anchor>\w+))?\}\}\n", block.text)
-    assert include, f"{block}: a block of Rust must be included from a file that is compiled"
-    path = (DOCS / "deployment" / include["path"]).resolve()
-    assert path.is_relative_to(ROOT) and path.is_file(), f"{block}: there is no {path}"
-    text = path.read_text()
-    if include["anchor"]:
-        anchor = re.search(rf"ANCHOR: {include['anchor']}\n(.*?)\n[^\n]*ANCHOR_END: {include['anchor']}\n", text, re.S)
-        assert anchor, f"{block}: {path} has no anchor {include['anchor']}"
+    """The example that a block of Rust shows: a package of the workspace, which CI compiles and tests."""
+    include = re.fullmatch(r"\{\{#include (\S+)\}\}\n", block.text)
+    assert include, f"{block}: a block of Rust must be included from an example"
+    path = (DOCS / "deployment" / include[1]).resolve()
+    assert path.is_file() and path.parents[2] == ROOT / "examples", f"{block}: {path} is no example"
+    package = path.parents[1]
+    assert (package / "Cargo.toml").is_file(), f"{block}: {package} is no package"
     return path
