@@ -12,10 +12,18 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::request::{Peer, Request};
-
 const X_SCRIPT_NAME: HeaderName = HeaderName::from_static("x-script-name");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Who is at the other end of the connection, as a request extension. Without it nobody is trusted where
+/// [`ProxyRules`] have a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A machine.
+    Ip(IpAddr),
+    /// A program on this machine, on a Unix socket.
+    Unix,
+}
 
 /// How the address is found under which clients know us. By default the headers of every proxy are believed.
 #[derive(Clone, Debug, Default)]
@@ -99,13 +107,12 @@ impl ProxyRules {
     }
 
     /// The path that a proxy in front has taken off, or would like to see taken off.
-    pub(crate) fn script_name<'a>(&self, request: &'a Request) -> Option<Cow<'a, str>> {
-        let headers = request.headers();
+    pub(crate) fn script_name<'a>(&self, peer: Option<Peer>, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
         // Most requests have neither, and tiles are to cost nothing more.
         if !headers.contains_key(X_SCRIPT_NAME) && !headers.contains_key(X_FORWARDED_PREFIX) {
             return None;
         }
-        self.forwarded(request.extensions().get::<Peer>().copied(), headers).script_name
+        self.forwarded(peer, headers).script_name
     }
 
     /// What the proxies that are believed say.

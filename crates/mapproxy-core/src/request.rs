@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::Params;
+pub use crate::proxies::Peer;
 use crate::proxies::{ProxyRules, is_host};
 
 /// A request, its body read completely (bodies are never used: OGC parameters come in the query).
@@ -21,16 +21,6 @@ pub struct ScriptName(pub String);
 /// `https` where the server itself speaks TLS, as a request extension; `http` without it.
 #[derive(Clone, Copy, Debug)]
 pub struct Scheme(pub &'static str);
-
-/// Who is at the other end of the connection, as a request extension. Without it nobody is trusted where
-/// [`ProxyRules`] have a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A machine.
-    Ip(IpAddr),
-    /// A program on this machine, on a Unix socket.
-    Unix,
-}
 
 /// Where the client believes the application to stand, as a request extension. An application that holds others finds
 /// it out once, takes its part off the path, and leaves it to them; they look at no header again.
@@ -87,11 +77,14 @@ impl<'a> Incoming<'a> {
             None => {
                 let name = match (rules.fixed(), request.extensions().get::<ScriptName>()) {
                     (Some(public), _) => Cow::Borrowed(public.path.as_str()),
-                    (None, known) => match (rules.script_name(request), known) {
-                        (Some(name), _) => name,
-                        (None, Some(ScriptName(name))) => Cow::Borrowed(name.as_str()),
-                        (None, None) => Cow::Borrowed(""),
-                    },
+                    (None, known) => {
+                        match (rules.script_name(request.extensions().get::<Peer>().copied(), request.headers()), known)
+                        {
+                            (Some(name), _) => name,
+                            (None, Some(ScriptName(name))) => Cow::Borrowed(name.as_str()),
+                            (None, None) => Cow::Borrowed(""),
+                        }
+                    }
                 };
                 let name = rooted(name);
                 let path = strip_prefix(&path, &name).map_or(path, Cow::Owned);

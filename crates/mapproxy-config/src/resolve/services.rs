@@ -12,6 +12,9 @@ use crate::raw::{self, NumberOrList, Text};
 use crate::support;
 use crate::yaml::Node;
 
+/// Boxes that capabilities list where `bbox_srs` does not say which, if the service offers these SRS.
+const DEFAULT_BBOX_SRS: [&str; 3] = ["EPSG:3857", "EPSG:4326", "EPSG:900913"];
+
 const DEFAULT_SRS: [&str; 5] = ["EPSG:4326", "EPSG:4258", "CRS:84", "EPSG:900913", "EPSG:3857"];
 const DEFAULT_FORMATS: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/GeoTIFF", "image/tiff"];
 const DEFAULT_MAX_PIXELS: u64 = 16_000_000;
@@ -89,6 +92,9 @@ impl Resolver<'_> {
             }
         }
         let mut bbox_srs = Vec::new();
+        if raw.bbox_srs.is_none() {
+            bbox_srs.extend(DEFAULT_BBOX_SRS.map(|srs| BboxSrs { srs: srs.into(), bbox: None }));
+        }
         for (index, entry) in raw.bbox_srs.iter().flat_map(|list| list.value.iter()).enumerate() {
             bbox_srs.extend(self.bbox_srs(&entry.value, entry.span, &format!("{path}.bbox_srs[{index}]")));
         }
