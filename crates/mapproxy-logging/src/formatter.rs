@@ -235,6 +235,10 @@ fn is_number(field: Field) -> bool {
     )
 }
 
+fn is_whole(field: Field) -> bool {
+    matches!(field, Field::Levelno | Field::Lineno | Field::Process | Field::Thread)
+}
+
 fn field(name: &str) -> Result<Field, String> {
     FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field).ok_or_else(|| {
         let known: Vec<&str> = FIELDS.iter().map(|(known, _)| *known).collect();
@@ -243,7 +247,13 @@ fn field(name: &str) -> Result<Field, String> {
 }
 
 impl Spec {
-    fn fits(self, name: &str, field: Field) -> Result<Part, String> {
+    fn fits(mut self, name: &str, field: Field) -> Result<Part, String> {
+        if matches!(self.kind, Kind::Hex | Kind::HexUpper | Kind::Octal) && !is_whole(field) {
+            return Err(format!("{name} is no whole number"));
+        }
+        if self.kind == Kind::Repr && matches!(field, Field::Nothing | Field::NoArguments) {
+            self.kind = Kind::Text; // These are no strings, and not quoted.
+        }
         if !matches!(self.kind, Kind::Text | Kind::Repr) && !is_number(field) {
             return Err(format!("{name} is no number"));
         }
@@ -256,8 +266,12 @@ impl Spec {
     fn write(&self, value: FieldValue<'_>, text: &mut String) {
         let value = match (self.kind, value) {
             (Kind::Text, FieldValue::Text(value)) => self.cut(value),
-            (Kind::Text | Kind::Repr, FieldValue::Int(value)) => self.cut(value.to_string().into()),
-            (Kind::Text | Kind::Repr, FieldValue::Float(value)) => self.cut(format!("{value:?}").into()),
+            (Kind::Text | Kind::Repr, FieldValue::Int(value)) => {
+                self.cut(self.signed(value < 0, value.unsigned_abs().to_string()).into())
+            }
+            (Kind::Text | Kind::Repr, FieldValue::Float(value)) => {
+                self.cut(self.signed(value.is_sign_negative(), format!("{:?}", value.abs())).into())
+            }
             (Kind::Repr, FieldValue::Text(value)) => self.cut(repr(&value).into()),
             (kind, FieldValue::Int(value)) => self.integer(kind, value).into(),
             (Kind::Float, FieldValue::Float(value)) => {
@@ -358,7 +372,8 @@ fn percent(pattern: &str) -> Result<Vec<Part>, String> {
         let mut after = after;
         if let Some(behind) = after.strip_prefix('.') {
             let (precision, behind) = split(behind, |c| c.is_ascii_digit());
-            spec.precision = Some(precision.parse().unwrap_or(0));
+            // A point alone is 0.
+            spec.precision = Some(format!("0{precision}").parse().map_err(|_| format!("%({name}): too precise"))?);
             after = behind;
         }
         let mut chars = after.chars();
@@ -414,15 +429,15 @@ fn braces(pattern: &str) -> Result<Vec<Part>, String> {
             .and_then(|after| after.split_once('}'))
             .ok_or_else(|| format!("a brace must be doubled where it belongs to no {{name}}: {pattern:?}"))?;
         let (name, format) = inner.split_once(':').unwrap_or((inner, ""));
-        let (name, repr) = match name.split_once('!') {
-            None => (name, false),
-            Some((name, "s")) => (name, false),
-            Some((name, "r" | "a")) => (name, true),
+        let (name, converted) = match name.split_once('!') {
+            None => (name, None),
+            Some((name, "s")) => (name, Some(Kind::Text)),
+            Some((name, "r" | "a")) => (name, Some(Kind::Repr)),
             Some(_) => return Err(format!("{{{inner}}} is not understood")),
         };
         let field = field(name)?;
         parts.push(
-            brace_spec(format, repr, field)
+            brace_spec(format, converted, field)
                 .ok_or_else(|| format!("{{{inner}}} is not understood"))?
                 .fits(name, field)?,
         );
@@ -432,8 +447,8 @@ fn braces(pattern: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// `[[fill]align][sign][0][width][.precision][kind]`
-fn brace_spec(format: &str, repr: bool, field: Field) -> Option<Spec> {
+/// `[[fill]align][sign][0][width][.precision][kind]`, for a field that may have been made text by `!s` or `!r`.
+fn brace_spec(format: &str, converted: Option<Kind>, field: Field) -> Option<Spec> {
     let align = |c: char| match c {
         '<' => Some(Align::Left),
         '>' => Some(Align::Right),
@@ -441,16 +456,17 @@ fn brace_spec(format: &str, repr: bool, field: Field) -> Option<Spec> {
         '=' => Some(Align::BehindSign),
         _ => None,
     };
-    let number = is_number(field) && !repr;
+    let number = is_number(field) && converted.is_none();
     let mut spec = Spec { align: if number { Align::Right } else { Align::Left }, ..Spec::default() };
     let mut rest = format;
     let mut chars = format.chars();
     let (first, second) = (chars.next(), chars.next());
+    let mut said = (false, false);
     if let (Some(fill), Some(found)) = (first, second.and_then(align)) {
-        (spec.fill, spec.align) = (fill, found);
+        (spec.fill, spec.align, said) = (fill, found, (true, true));
         rest = chars.as_str();
     } else if let Some(found) = first.and_then(align) {
-        spec.align = found;
+        (spec.align, said) = (found, (false, true));
         rest = &rest[1..];
     }
     let (signs, rest) = split(rest, |c| "+- ".contains(c));
@@ -461,8 +477,10 @@ fn brace_spec(format: &str, repr: bool, field: Field) -> Option<Spec> {
         _ => return None,
     };
     let (width, mut rest) = split(rest, |c| c.is_ascii_digit());
-    if width.starts_with('0') && number {
-        (spec.fill, spec.align) = ('0', Align::BehindSign);
+    if width.starts_with('0') {
+        let (fill_is_said, align_is_said) = said;
+        spec.fill = if fill_is_said { spec.fill } else { '0' };
+        spec.align = if number && !align_is_said { Align::BehindSign } else { spec.align };
     }
     if !width.is_empty() {
         spec.width = width.parse().ok()?;
@@ -473,9 +491,9 @@ fn brace_spec(format: &str, repr: bool, field: Field) -> Option<Spec> {
         rest = behind;
     }
     spec.kind = match rest {
-        "" if repr => Kind::Repr,
-        "" => Kind::Text,
-        "s" if !number => Kind::Text,
+        "" => converted.unwrap_or(Kind::Text),
+        "s" if !number => converted.unwrap_or(Kind::Text),
+        _ if !number => return None,
         "d" => Kind::Integer,
         "f" | "F" => Kind::Float,
         "x" => Kind::Hex,
@@ -483,12 +501,21 @@ fn brace_spec(format: &str, repr: bool, field: Field) -> Option<Spec> {
         "o" => Kind::Octal,
         _ => return None,
     };
-    let whole = matches!(field, Field::Levelno | Field::Lineno | Field::Process | Field::Thread);
     // Python knows none of these either.
+    let is_object = matches!(field, Field::Nothing | Field::NoArguments) && converted.is_none();
+    if is_object && !format.is_empty() {
+        return None;
+    }
     let odd = match spec.kind {
-        Kind::Text => (number && spec.precision.is_some()) || (!number && spec.plus.is_some()),
-        Kind::Repr | Kind::Float => false,
-        _ => !whole || spec.precision.is_some(),
+        Kind::Text | Kind::Repr => {
+            if number {
+                spec.precision.is_some()
+            } else {
+                !signs.is_empty()
+            }
+        }
+        Kind::Float => false,
+        _ => !is_whole(field) || spec.precision.is_some(),
     };
     (!odd && (number || spec.align != Align::BehindSign)).then_some(spec)
 }

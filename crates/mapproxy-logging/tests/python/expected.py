@@ -83,6 +83,7 @@ for pattern in [
     "%(thread)s %(threadName)s %(processName)s", "%(message)r", "%(levelno)x", "%(msecs)s", "%(created)s",
     "%(levelname)*s", "%(message)5.2s|", "%(process)+d", "%(process)-10d|", "%(process)010d|", "%(msecs)d",
     "%(msecs).1f|%(msecs)8.2f|%(msecs)08.2f", "%(message)d", "%(exc_info)s %(args)s %(msg)s", "%(asctime)-30s|",
+    "%(created)x", "%(exc_info)r %(args)r", "%(lineno)-5.3d|", "%(name)s %(lineno).d",
     "%(filename)s %(module)s %(pathname)s:%(lineno)s", "%(levelno)6.4d|", "% (levelno)d", "%(levelno) d|",
 ]:
     CASES.append(("percent: " + pattern, ini(f="format=" + pattern), ONE))
@@ -91,6 +92,8 @@ for pattern in [
     "{levelno:04d}", "{levelno:5}|", "{levelno:<5}|", "{created:.2f}", "{levelname:*<9}", "{msecs:03.0f}",
     "{{x}} {message}", "{message:.2}", "{process:d}", "{process:+d}", "{levelno:x}", "{message:5d}", "{message}}", "{}",
     "{nope}", "{msecs}", "{created}", "{message:=9}", "{levelname:10.3}|", "{msecs:d}", "{message:s}",
+    "{levelno:< 5}|", "{args!r} {exc_info}", "{args:5}", "{process:^08d}|", "{process:> 08d}|", "{module:08}|",
+    "{levelno!s:>12}|", "{levelno!r:<5d}|", "{created: 14}|", "{thread:<+030X}|",
 ]:
     CASES.append(("braces: " + pattern, ini(f="style={\nformat=" + pattern), ONE))
 
