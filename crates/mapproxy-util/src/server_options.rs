@@ -64,7 +64,7 @@ pub(crate) struct ServerOptions {
     /// How to note it [default: combined]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(crate) access_log_format: Option<LogFormat>,
-    /// The address that clients know, as in https://example.org/maps; without it, proxies in front say it in headers
+    /// The address that clients know, such as `https://example.org/maps`; without it, proxies in front say it in headers
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<PublicUrl>,
     /// Proxies whose headers are believed: addresses, networks as in 10.0.0.0/8, or `unix` for all on unix: sockets;
