@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from harness import front, guide
-from harness.machine import Machine
+from harness.machine import Machine, stop
 
 # Which test follows which blocks: (chapter, section) -> test. The first test below holds it against the guide.
 FOLLOWED = {}
@@ -204,3 +204,39 @@ def _rules(text, folder):
     text = re.sub(r"^ExecStart=.*$", lambda match: re.sub(r"=\S+", "=mapproxy-util", match[0], count=1), text, flags=re.M)
     text = text.replace(f"{folder.resolve()}/mapproxy.yaml", "/etc/mapproxy/mapproxy.yaml")
     return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+@pytest.mark.parametrize(
+    "template, file, commands, fastcgi, port",
+    [
+        ("nginx", "/etc/nginx/conf.d/mapproxy.conf", "systemctl start nginx", False, 80),
+        ("nginx", "/etc/nginx/conf.d/mapproxy.conf", "systemctl start nginx", True, 80),
+        ("apache", "/etc/apache2/conf-available/mapproxy.conf",
+         "a2enmod proxy proxy_http headers\na2enconf mapproxy\nsystemctl start apache2", False, 80),
+        ("apache", "/etc/apache2/conf-available/mapproxy.conf",
+         "a2enmod proxy proxy_fcgi headers\na2enconf mapproxy\nsystemctl start apache2", True, 80),
+        ("lighttpd", "/etc/lighttpd/conf-available/50-mapproxy.conf",
+         "lighttpd-enable-mod mapproxy\nsystemctl start lighttpd", False, 80),
+        ("lighttpd", "/etc/lighttpd/conf-available/50-mapproxy.conf",
+         "lighttpd-enable-mod mapproxy\nsystemctl start lighttpd", True, 80),
+        ("varnish", "/etc/varnish/default.vcl", "systemctl start varnish", False, 6081),
+    ],
+)
+def test_templates_for_a_port_and_no_prefix(production, template, file, commands, fastcgi, port):
+    options = "--fastcgi" if fastcgi else ""
+    # nginx's own site has the root of its address; ours has a name of its own.
+    production.shell(
+        f"mapproxy-util create --force -t {template} {options} -f /etc/mapproxy/mapproxy.yaml --address 127.0.0.1:8080 created"
+    )
+    path = production.path(file)
+    path.write_text(production.mapped((production.root / "home/created").read_text()))
+    backend = production.spawn(
+        "mapproxy", [production.path("/usr/local/bin/mapproxy-util"), "serve", *options.split(), "-b",
+                     production.mapped("127.0.0.1:8080"), production.path("/etc/mapproxy/mapproxy.yaml")]
+    )
+    try:
+        production.listening(8080, backend, "mapproxy")
+        production.shell(commands)
+        front.check(production, port=port, prefix="")
+    finally:
+        stop(backend)

@@ -141,3 +141,24 @@ fn wsgi_app_is_a_server_app_and_says_so() {
     assert_eq!(status, 1);
     assert!(stderr.contains("mapproxy-core"), "{stderr}");
 }
+
+#[test]
+fn files_for_the_server_are_understood_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(create(dir.path(), &["-t", "base-config", "."]).status.code(), Some(0));
+    assert_eq!(create(dir.path(), &["-t", "log-ini", "log.ini"]).status.code(), Some(0));
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mapproxy-util"));
+        let output = command.args(["serve", "--check"]).args(arguments).current_dir(dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    };
+    check(&["--log-config", "log.ini", "mapproxy.yaml"]);
+    for address in ["127.0.0.1:8080", "[::1]:8080", "unix:/run/mapproxy.sock"] {
+        for options in [&[][..], &["--fastcgi"], &["--prefix", "/maps"]] {
+            let base = ["-t", "deploy-ini", "--force", "-f", "mapproxy.yaml", "--address", address, "deploy.ini"];
+            let output = create(dir.path(), &[&base, options].concat());
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            check(&["deploy.ini"]);
+        }
+    }
+}

@@ -121,7 +121,9 @@ class Machine:
         for source in sorted(folder.rglob("*")):
             target = self.path(source)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_symlink():
+            if source.is_dir() and not source.is_symlink():
+                target.mkdir(exist_ok=True)
+            elif source.is_symlink():
                 link = os.readlink(source)
                 target.symlink_to(self.mapped(link) if link.startswith("/etc") else link)
             elif source.is_file():
