@@ -67,10 +67,12 @@ class Machine:
         if hasattr(self, "_listener"):
             self._listener.shutdown()
             self._listener.server_close()
-        for name in ("var/log", "etc", "tmp"):
-            if (self.root / name).exists():
-                shutil.copytree(self.root / name, self.folder / name, dirs_exist_ok=True, symlinks=True)
-        shutil.rmtree(self.root, ignore_errors=True)
+        try:
+            for name in ("var/log", "etc"):
+                if (self.root / name).exists():
+                    shutil.copytree(self.root / name, self.folder / name, dirs_exist_ok=True, symlinks=True)
+        finally:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     # Substitution
 
