@@ -41,6 +41,9 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("legend", "legends", Ignore),
     ("dimensions", "dimensions", Ignore),
     ("inspire_md", "inspire_md", Ignore),
+    ("background", "a background of the demo pages, which load nothing from other hosts", Ignore),
+    ("template_dir", "templates in place of the built-in ones", Ignore),
+    ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", Ignore),
 ];
 
 /// Whether `feature` is there; if not, the use of it at `span` is reported.

@@ -30,12 +30,6 @@ pub struct Globals {
     pub preferred_src_proj: IndexMap<String, Vec<String>>,
     /// `srs.proj_data_dir`: directory of the PROJ database and grids.
     pub proj_data_dir: Option<PathBuf>,
-    /// `background.url`: tiles below the demo page's maps.
-    pub background_url: String,
-    /// `template_dir`: directory of templates that replace the built-in ones.
-    pub template_dir: Option<PathBuf>,
-    /// `debug_mode`.
-    pub debug_mode: bool,
     /// `public_url`: the address that answers name, whatever proxies say.
     pub public_url: Option<(String, Origin)>,
     /// `trusted_proxies`: addresses and networks whose headers are believed; `None`: everybody's.

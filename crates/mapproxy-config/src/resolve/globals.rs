@@ -37,6 +37,16 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
     if let Some(renderd) = &raw.renderd {
         crate::support::is_supported(findings, "renderd", renderd.span, "globals.renderd");
     }
+    let without_effect = [
+        ("background", raw.background.as_ref().map(|background| background.span)),
+        ("template_dir", raw.template_dir.as_ref().map(|dir| dir.span)),
+        ("debug_mode", raw.debug_mode.as_ref().filter(|debug| debug.value).map(|debug| debug.span)),
+    ];
+    for (feature, span) in without_effect {
+        if let Some(span) = span {
+            crate::support::is_supported(findings, feature, span, format!("globals.{feature}"));
+        }
+    }
     let mut globals = Globals {
         image,
         access_control_allow_origin,
@@ -70,13 +80,6 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
             .as_ref()
             .and_then(|srs| srs.proj_data_dir.as_ref())
             .map(|dir| base_dir.join(&*dir.value)),
-        background_url: raw
-            .background
-            .as_ref()
-            .and_then(|background| background.url.as_ref())
-            .map_or_else(|| "https://tile.openstreetmap.org/{z}/{x}/{y}.png".to_owned(), |url| url.value.to_string()),
-        template_dir: raw.template_dir.as_ref().map(|dir| base_dir.join(&*dir.value)),
-        debug_mode: raw.debug_mode.as_ref().is_some_and(|debug| debug.value),
         public_url: raw
             .public_url
             .as_ref()
