@@ -35,7 +35,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("expire_tiles", "a coverage of expired tiles", Refuse),
     ("authorize_stale", "authorize_stale", Ignore),
     ("renderd", "renderd", Ignore),
-    ("service kml", "the service 'kml'", Ignore),
     ("service ogcapi", "the service 'ogcapi'", Ignore),
     ("featureinfo", "feature info", Ignore),
     ("legend", "legends", Ignore),

@@ -352,7 +352,6 @@ fn rules_of_services() {
     is_error(&services("wms: {bbox_srs: [{bbox: [0, 0, 1, 1]}]}"), "missing 'srs'");
     is_error(&services("tms: {origin: up}"), "unknown origin value 'up'");
     is_warning(&services("wms: {on_source_errors: foo}"), "unknown 'foo': notify or raise");
-    is_warning(&services("kml: {}"), "not supported yet: the service 'kml'; it is ignored");
     is_warning(&services("ogcapi: {}"), "not supported yet: the service 'ogcapi'; it is ignored");
     is_error(&services("wmms: {}"), "error: unknown 'wmms' in services");
     is_error(&services("wmms: {}"), "help: did you mean '");

@@ -96,6 +96,8 @@ pub enum Operation {
     Wmts,
     /// `tms`: a tile of `/tms` or `/tiles`, or one of the documents of the TMS, which have no extent.
     Tms,
+    /// `kml`: a tile of `/kml`, or a document that places tiles.
+    Kml,
     /// `demo`: the demo pages. Without layers; only [`Decision::Full`] opens them.
     Demo,
 }
@@ -108,6 +110,7 @@ impl Operation {
             Operation::WmsCapabilities => "wms.capabilities",
             Operation::Wmts => "wmts",
             Operation::Tms => "tms",
+            Operation::Kml => "kml",
             Operation::Demo => "demo",
         }
     }
@@ -116,7 +119,7 @@ impl Operation {
     fn feature(self) -> Option<Feature> {
         match self {
             Operation::WmsMap | Operation::WmsCapabilities => Some(Feature::Map),
-            Operation::Wmts | Operation::Tms => Some(Feature::Tile),
+            Operation::Wmts | Operation::Tms | Operation::Kml => Some(Feature::Tile),
             Operation::Demo => None,
         }
     }

@@ -30,7 +30,7 @@ pub use image::{Color, Encoding, ImageDefaults, ImageMode, ImageOptions, Quantiz
 pub use layers::{Layer, LayerMetadata, ResRange, TileLayer};
 pub use seed::{Cleanup, LevelSelection, RemoveBefore, Seed, SeedConfig};
 pub use services::{
-    BboxSrs, Contact, Demo, KeywordList, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,
+    BboxSrs, Contact, Demo, KeywordList, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,
 };
 pub use sources::{OnError, RasterSource, Source, SourceImage, SourceKind, TileSource, WmsSource};
 

@@ -17,6 +17,8 @@ pub struct Services {
     pub wmts: Option<Wmts>,
     /// `tms`; it also stands for `/tiles`.
     pub tms: Option<Tms>,
+    /// `kml`.
+    pub kml: Option<Kml>,
     /// `demo`.
     pub demo: Option<Demo>,
 }
@@ -135,6 +137,17 @@ pub struct Tms {
     pub use_grid_names: bool,
     /// `origin`: whether `/tiles` counts rows from the north (`nw`) unless the request says otherwise.
     pub origin_nw: bool,
+    /// `md` over that of WMS.
+    pub md: ServiceMetadata,
+}
+
+/// `services.kml`.
+#[derive(Debug, Clone)]
+pub struct Kml {
+    /// Where it was written.
+    pub at: Origin,
+    /// `use_grid_names`: paths name the grid instead of the SRS.
+    pub use_grid_names: bool,
     /// `md` over that of WMS.
     pub md: ServiceMetadata,
 }

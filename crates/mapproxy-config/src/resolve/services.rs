@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 
 use super::layers::{LayerTree, keyword_lists};
 use super::{Resolver, origin};
-use crate::checked::{BboxSrs, Contact, Demo, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts};
+use crate::checked::{
+    BboxSrs, Contact, Demo, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,
+};
 use crate::position::Spanned;
 use crate::raw::{self, NumberOrList, Text};
 use crate::support;
@@ -36,9 +38,6 @@ impl Resolver<'_> {
             let (span, path) = layers.span.map_or((wms.span, "services.wms"), |span| (span, "layers"));
             self.findings.error(span, path, "found no WMS layer");
         }
-        if let Some(kml) = &raw.kml {
-            support::is_supported(self.findings, "service kml", kml.span, "services.kml");
-        }
         if let Some(ogcapi) = &raw.ogcapi {
             support::is_supported(self.findings, "service ogcapi", ogcapi.span, "services.ogcapi");
         }
@@ -46,6 +45,11 @@ impl Resolver<'_> {
             wms: raw.wms.as_ref().and_then(|wms| self.wms_service(wms, &shared)),
             wmts: raw.wmts.as_ref().map(|wmts| self.wmts_service(wmts, &shared)),
             tms: raw.tms.as_ref().map(|tms| self.tms_service(tms, &shared)),
+            kml: raw.kml.as_ref().map(|kml| Kml {
+                at: origin("services.kml", kml.span),
+                use_grid_names: kml.use_grid_names.as_ref().is_some_and(|names| names.value),
+                md: self.own_metadata(kml.md.as_ref(), &shared, "services.kml.md"),
+            }),
             demo: raw.demo.as_ref().map(|demo| Demo { at: origin("services.demo", demo.span), md: shared.clone() }),
         }
     }

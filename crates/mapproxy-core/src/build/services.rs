@@ -41,10 +41,17 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         Some(wmts) => Some(Arc::new(wmts?)),
         None => None,
     };
-    let tms = services.tms.as_ref().map(|tms| Arc::new(parts.tms(tms, tile_layers)));
+    let kml = services.kml.as_ref().map(|kml| parts.tms(&kml.md, kml.use_grid_names, None, tile_layers.clone()));
+    let tms = services.tms.as_ref().map(|tms| {
+        let origin = tms.origin_nw.then_some(Origin::UpperLeft);
+        Arc::new(parts.tms(&tms.md, tms.use_grid_names, origin, tile_layers))
+    });
     if let Some(tms) = &tms {
         routes.insert("tms", Arc::new(Arc::clone(tms)));
         routes.insert("tiles", Arc::new(Arc::clone(tms)));
+    }
+    if let Some(kml) = kml {
+        routes.insert("kml", Arc::new(kml));
     }
     if let Some(wmts) = &wmts {
         routes.insert("wmts", Arc::new(Arc::clone(wmts)));
@@ -153,12 +160,18 @@ impl Parts<'_> {
         }))
     }
 
-    fn tms(&self, config: &checked::Tms, layers: Vec<TileLayer>) -> Tms {
+    fn tms(
+        &self,
+        md: &checked::ServiceMetadata,
+        use_grid_names: bool,
+        tiles_origin: Option<Origin>,
+        layers: Vec<TileLayer>,
+    ) -> Tms {
         Tms::new(TmsOptions {
             layers,
-            metadata: metadata(&config.md),
-            use_grid_names: config.use_grid_names,
-            tiles_origin: config.origin_nw.then_some(Origin::UpperLeft),
+            metadata: metadata(md),
+            use_grid_names,
+            tiles_origin,
             max_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             gate: self.extras.gate.clone(),

@@ -1,13 +1,14 @@
-//! Tile Map Service 1.0.0 (OSGeo), and plain tiles under `/tiles`.
+//! Tile Map Service 1.0.0 (OSGeo), plain tiles under `/tiles`, and KML super-overlays: three ways to name the same tiles.
 
 mod documents;
+mod kml;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
-use mapproxy_grid::{Bbox, Level, Origin, Srs, TileGrid};
+use mapproxy_grid::{Bbox, Level, Origin, Srs, TileCoord, TileGrid};
 use mapproxy_map::MapError;
 use mapproxy_trace as trace;
 
@@ -36,7 +37,7 @@ pub struct TmsOptions {
     pub gate: Gate,
 }
 
-/// `/tms` and `/tiles`.
+/// `/tms` and `/tiles`, or `/kml`, whose options are its own.
 #[derive(Debug)]
 pub struct Tms {
     options: TmsOptions,
@@ -65,11 +66,31 @@ enum Profile {
     Local,
 }
 
-/// Which of the two services is spoken.
+/// Which of the services is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialect {
     Tms,
     Tiles,
+    Kml,
+}
+
+impl Dialect {
+    fn of(request: &Incoming<'_>) -> Dialect {
+        match request.first_segment() {
+            "tms" => Dialect::Tms,
+            "kml" => Dialect::Kml,
+            _ => Dialect::Tiles,
+        }
+    }
+
+    fn operation(self) -> Operation {
+        if self == Dialect::Kml { Operation::Kml } else { Operation::Tms }
+    }
+
+    /// The SRS that tiles usually have: it may be left out of the path.
+    fn usual_specs(self) -> [&'static str; 2] {
+        if self == Dialect::Kml { ["EPSG4326", "EPSG900913"] } else { ["EPSG900913", "EPSG4326"] }
+    }
 }
 
 #[derive(Debug)]
@@ -131,15 +152,17 @@ impl Tms {
         Some((&map.spec, levels.collect()))
     }
 
-    fn find(&self, layer: &str, spec: Option<&str>) -> Result<&TileMap, TmsError> {
+    fn find(&self, layer: &str, spec: Option<&str>, dialect: Dialect) -> Result<&TileMap, TmsError> {
         let found = match spec {
             Some(spec) => self.by_path.get(&format!("{layer}/{spec}")),
-            // Only the SRS that tiles usually have may be left out.
-            None => self.by_path.get(layer).or_else(|| {
-                ["EPSG900913", "EPSG4326"].iter().find_map(|spec| self.by_path.get(&format!("{layer}_{spec}")))
-            }),
+            None => self
+                .by_path
+                .get(layer)
+                .or_else(|| dialect.usual_specs().iter().find_map(|spec| self.by_path.get(&format!("{layer}_{spec}")))),
         };
-        found.map(|&index| &self.maps[index]).ok_or_else(|| TmsError::NotFound(format!("unknown layer: {layer}")))
+        let first = || self.maps.iter().position(|map| map.layer == layer);
+        let found = found.copied().or_else(|| (dialect == Dialect::Kml && spec.is_none()).then(first).flatten());
+        found.map(|index| &self.maps[index]).ok_or_else(|| TmsError::NotFound(format!("unknown layer: {layer}")))
     }
 
     fn answer(
@@ -152,6 +175,8 @@ impl Tms {
         let path = rest.strip_prefix("/1.0.0").filter(|path| path.is_empty() || path.starts_with('/'));
         let segments: Vec<&str> = path.unwrap_or(rest).split('/').filter(|segment| !segment.is_empty()).collect();
         match (dialect, segments.as_slice()) {
+            (Dialect::Kml, [layer]) => Some(self.overlay(request, layer, None, None)),
+            (Dialect::Kml, [layer, spec]) => Some(self.overlay(request, layer, Some(spec), None)),
             (_, [layer, z, x, y_ext]) => self.tile(request, dialect, layer, None, [z, x, y_ext], patience),
             (_, [layer, spec, z, x, y_ext]) => self.tile(request, dialect, layer, Some(spec), [z, x, y_ext], patience),
             (Dialect::Tms, []) if path.is_none() => Some(Ok(self.root_resource(&request.urls()))),
@@ -173,7 +198,7 @@ impl Tms {
     }
 
     fn map_document(&self, request: &Incoming<'_>, layer: &str, spec: Option<&str>) -> Result<Response, TmsError> {
-        let map = self.find(layer, spec)?;
+        let map = self.find(layer, spec, Dialect::Tms)?;
         let permit: Permit = self.options.gate.ask(Operation::Tms, request, || (vec![&map.layer], None))?;
         if !permit.shows(&map.layer, &map.tiles.extent) {
             return Err(Refusal::Forbidden.into());
@@ -190,8 +215,13 @@ impl Tms {
         [z, x, y_ext]: [&str; 3],
         patience: Patience,
     ) -> Option<Result<Response, TmsError>> {
+        if dialect == Dialect::Kml
+            && let Some(y) = y_ext.strip_suffix(".kml")
+        {
+            return Some(self.overlay(request, layer, spec, Some([z, x, y])));
+        }
         let permit = self.place(request, dialect, layer, spec, [z, x, y_ext]).and_then(|(map, tile)| {
-            Ok(self.options.gate.ask_for_tile(Operation::Tms, request, &map.layer, &map.tiles, tile)?)
+            Ok(self.options.gate.ask_for_tile(dialect.operation(), request, &map.layer, &map.tiles, tile)?)
         });
         let permit = match permit {
             Ok(permit) => permit,
@@ -208,35 +238,46 @@ impl Tms {
         layer: &str,
         spec: Option<&str>,
         [z, x, y_ext]: [&str; 3],
-    ) -> Result<(&TileMap, mapproxy_grid::TileCoord), TmsError> {
-        let invalid = || TmsError::NotFound(format!("invalid request ({})", request.path));
-        let (y, ext) = y_ext.split_once('.').ok_or_else(invalid)?;
-        let number = |text: &str| text.parse::<i64>().map_err(|_| invalid());
-        let place = Place { x: number(x)?, y: number(y)?, z: number(z)? };
-
-        let map = self.find(layer, spec)?;
+    ) -> Result<(&TileMap, TileCoord), TmsError> {
+        let (y, ext) = y_ext.split_once('.').ok_or_else(|| invalid_request(request))?;
+        let place = parse_place(request, [z, x, y])?;
+        let map = self.find(layer, spec, dialect)?;
         let format = map.tiles.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
         if ext != format {
             return Err(TmsError::NotFound(format!("invalid format ({ext}). this tile set only supports ({format})")));
         }
         let grid = map.tiles.grid();
         let origin = match dialect {
-            Dialect::Tms => Origin::LowerLeft,
+            Dialect::Tms | Dialect::Kml => Origin::LowerLeft,
             Dialect::Tiles => match request.params().get("origin") {
                 Some("nw") => Origin::UpperLeft,
                 Some("sw") => Origin::LowerLeft,
                 _ => self.options.tiles_origin.unwrap_or(grid.origin()),
             },
         };
-        let z = map.internal_level(place.z, dialect);
-        let tile = z.and_then(|z| Place { z, ..place }.in_grid(grid, origin));
-        let outside =
-            || TmsError::NotFound("The requested tile is outside the bounding box of the tile map.".to_owned());
-        Ok((map, tile.ok_or_else(outside)?))
+        Ok((map, map.tile(place, origin, dialect)?))
+    }
+
+    /// The KML document of a tile, or of the first one.
+    fn overlay(
+        &self,
+        request: &Incoming<'_>,
+        layer: &str,
+        spec: Option<&str>,
+        place: Option<[&str; 3]>,
+    ) -> Result<Response, TmsError> {
+        let place = match place {
+            Some(place) => parse_place(request, place)?,
+            None => Place { x: 0, y: 0, z: 0 },
+        };
+        let map = self.find(layer, spec, Dialect::Kml)?;
+        let tile = map.tile(place, Origin::LowerLeft, Dialect::Kml)?;
+        self.options.gate.ask_for_tile(Operation::Kml, request, &map.layer, &map.tiles, tile)?;
+        self.super_overlay(request, map, tile).map_err(|error| TmsError::NotFound(error.to_string()))
     }
 
     fn respond(&self, request: &Incoming<'_>, patience: Patience) -> Option<Response> {
-        let dialect = if request.first_segment() == "tms" { Dialect::Tms } else { Dialect::Tiles };
+        let dialect = Dialect::of(request);
         let answer = self.answer(request, dialect, patience)?;
         Some(answer.unwrap_or_else(|error| self.error(&error, dialect)))
     }
@@ -252,7 +293,7 @@ impl Tms {
         };
         forbid_caching(match dialect {
             Dialect::Tms => respond(status, "text/xml; charset=utf-8", documents::error(&message)),
-            Dialect::Tiles => plain(status, message),
+            Dialect::Tiles | Dialect::Kml => plain(status, message),
         })
     }
 }
@@ -266,7 +307,24 @@ impl Service for Tms {
     }
 }
 
+fn invalid_request(request: &Incoming<'_>) -> TmsError {
+    TmsError::NotFound(format!("invalid request ({})", request.path))
+}
+
+fn parse_place(request: &Incoming<'_>, [z, x, y]: [&str; 3]) -> Result<Place, TmsError> {
+    let number = |text: &str| text.parse::<i64>().map_err(|_| invalid_request(request));
+    Ok(Place { x: number(x)?, y: number(y)?, z: number(z)? })
+}
+
 impl TileMap {
+    /// The tile at a place whose rows count from `origin`.
+    fn tile(&self, place: Place, origin: Origin, dialect: Dialect) -> Result<TileCoord, TmsError> {
+        let z = self.internal_level(place.z, dialect);
+        let tile = z.and_then(|z| Place { z, ..place }.in_grid(self.tiles.grid(), origin));
+        let outside = "The requested tile is outside the bounding box of the tile map.";
+        tile.ok_or_else(|| TmsError::NotFound(outside.to_owned()))
+    }
+
     /// The level of the grid for a level in a URL. Of grids with a factor of √2 only each second level is offered.
     fn internal_level(&self, z: i64, dialect: Dialect) -> Option<i64> {
         let skipped = if dialect == Dialect::Tms { i64::from(self.profile.skipped_levels()) } else { 0 };
