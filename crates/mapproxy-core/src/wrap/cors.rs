@@ -58,7 +58,7 @@ impl<A> Cors<A> {
             names.push(HeaderName::try_from(name).map_err(|_| CorsError::Header(name.to_owned()))?);
         }
         let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
-        self.exposed = HeaderValue::try_from(names.join(", ")).ok();
+        self.exposed = Some(HeaderValue::try_from(names.join(", ")).expect("names of headers make a header value"));
         Ok(self)
     }
 
