@@ -1,6 +1,8 @@
 //! The protocols.
 
 pub mod demo;
+pub(crate) mod layer_tree;
+pub(crate) mod map_drawing;
 pub(crate) mod markup;
 mod metadata;
 mod ows;

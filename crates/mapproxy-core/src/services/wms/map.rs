@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use mapproxy_grid::{Bbox, MapExtent, Size, Srs};
-use mapproxy_image::{GeoReference, ImageError, ImageFormat, ImageOptions, MapImage, merge, message};
-use mapproxy_map::render::{RenderOptions, render_all};
+use mapproxy_grid::{Bbox, MapExtent, Srs};
+use mapproxy_image::{GeoReference, ImageError, ImageFormat, ImageOptions, MapImage};
+use mapproxy_map::render::RenderOptions;
 use mapproxy_map::{MapError, MapQuery, MapSource, Purpose};
 use mapproxy_trace as trace;
 
@@ -15,10 +15,8 @@ use super::error::{Failure, WmsError};
 use super::request::GetMap;
 use crate::auth::{self, Permit};
 use crate::response::{forbid_caching, respond};
+use crate::services::map_drawing;
 use crate::{Incoming, Response};
-
-/// Pixels of the largest picture where the configuration has no limit.
-const MAX_PIXELS: u64 = 1 << 28;
 
 /// A map that may be drawn.
 #[derive(Debug)]
@@ -51,7 +49,11 @@ impl Wms {
             return Ok(answer);
         }
         let image = self.draw(&plan).map_err(|error| self.map_error(&error))?;
-        let image = if request.tiled { image } else { self.sign(image).map_err(|error| image_error(&error))? };
+        let image = if request.tiled {
+            image
+        } else {
+            map_drawing::sign(image, self.options.attribution.as_deref()).map_err(|error| image_error(&error))?
+        };
         let image = image.with_geo_reference(GeoReference { bbox: plan.query.bbox, srs: plan.query.srs.clone() });
         let encoded = image.encode(&plan.options).map_err(|error| image_error(&error))?;
         let response = respond(StatusCode::OK, plan.format.to_owned(), encoded.bytes);
@@ -68,7 +70,7 @@ impl Wms {
         if request.size.pixels() > self.max_pixels() {
             return Err(WmsError { xml_only: true, ..WmsError::new("image size too large") }.into());
         }
-        self.tree.check(&request.layers)?;
+        self.check_layers(&request.layers)?;
         let Some((format, options)) = self.image_format(&request.format, dialect) else {
             let message = format!("unsupported image format: {}", request.format);
             return Err(WmsError::with_code("InvalidFormat", message).into());
@@ -99,40 +101,16 @@ impl Wms {
 
     /// The map, empty outside of the box that `bbox_srs` sets for its SRS.
     fn draw(&self, plan: &Plan<'_>) -> Result<MapImage, MapError> {
-        let query = &plan.query;
-        let limit = match self.limit(&query.srs) {
-            Some(limit) if !limit.contains(&query.bbox) => limit,
-            _ => return self.draw_all(plan, query),
-        };
-        let Some((x, y, part)) = part_inside(query, &limit) else {
-            return Ok(MapImage::blank(query.size, Arc::clone(&plan.options)));
-        };
-        let image = self.draw_all(plan, &part)?;
-        let placed = merge::place(&image, i64::from(x), i64::from(y), query.size, &plan.options);
-        let placed = placed.map_err(|error| MapError::Image { source_name: "limited map".into(), error })?;
-        Ok(placed.with_cacheable(image.cacheable()))
-    }
-
-    fn draw_all(&self, plan: &Plan<'_>, query: &MapQuery) -> Result<MapImage, MapError> {
         let how = RenderOptions {
             on_errors: self.options.on_source_errors,
             concurrency: self.options.concurrent_layer_renderer,
             hide_error_details: self.options.hide_error_details,
         };
-        render_all(&plan.sources, query, &plan.options, how)
-    }
-
-    /// Draws the attribution on the map, if there is one.
-    fn sign(&self, image: MapImage) -> Result<MapImage, ImageError> {
-        let Some(text) = &self.options.attribution else { return Ok(image) };
-        let mut pixels = Arc::unwrap_or_clone(image.pixels()?);
-        message::attribution(&mut pixels, text);
-        let cacheable = image.cacheable();
-        Ok(MapImage::from_pixels(pixels, Arc::clone(image.options())).with_cacheable(cacheable))
+        map_drawing::draw(&plan.sources, &plan.query, &plan.options, self.limit(&plan.query.srs), how)
     }
 
     pub(super) fn max_pixels(&self) -> u64 {
-        self.options.max_output_pixels.unwrap_or(MAX_PIXELS)
+        self.options.max_output_pixels.unwrap_or(map_drawing::MAX_PIXELS)
     }
 
     /// The format called `name`, with its options. In 1.0.0 names are `PNG`, `JPEG`, ….
@@ -166,19 +144,4 @@ impl Wms {
 pub(super) fn image_error(error: &ImageError) -> WmsError {
     log::warn!(target: "mapproxy.service.wms", "{error}");
     WmsError::new(format!("error while processing image file: {error}"))
-}
-
-/// The part of a query inside `limit`, and the column and row of its upper left pixel; `None` where that is less than
-/// a pixel.
-fn part_inside(query: &MapQuery, limit: &Bbox) -> Option<(u32, u32, MapQuery)> {
-    let bbox = query.bbox.intersection(limit)?;
-    let (x_res, y_res) = query.bbox.resolution(query.size);
-    // Inside of the picture, so neither negative nor too large.
-    let pixel = |distance: f64, res: f64| (distance / res) as u32;
-    let left = pixel(bbox.min_x - query.bbox.min_x, x_res);
-    let right = pixel(bbox.max_x - query.bbox.min_x, x_res);
-    let top = pixel(query.bbox.max_y - bbox.max_y, y_res);
-    let bottom = pixel(query.bbox.max_y - bbox.min_y, y_res);
-    let size = Size::new(right - left, bottom - top);
-    (size.pixels() > 0).then(|| (left, top, query.sub(bbox, size)))
 }

@@ -1,6 +1,6 @@
 //! Web Map Service 1.0.0, 1.1.0, 1.1.1 and 1.3.0 (OGC 00-028, 01-047r2, 01-068r3, 06-042), with the tiles of WMS-C.
 //!
-//! A request is parsed (`request`) in the words of its version (`dialect`), checked against the layers (`tree`)
+//! A request is parsed (`request`) in the words of its version (`dialect`), checked against the layers (`layer_tree`)
 //! and limits, drawn (`map`, `tiled`) or answered by the capabilities document; what goes wrong on the way is an
 //! exception in the form the client asks for (`error`).
 
@@ -13,7 +13,6 @@ mod options;
 mod permitted;
 mod request;
 mod tiled;
-mod tree;
 
 pub use options::{BboxSrs, WmsOptions, WmsVersion};
 
@@ -23,7 +22,7 @@ use self::capabilities::Capabilities;
 use self::dialect::Dialect;
 use self::error::{Failure, WmsError};
 use self::request::{GetFeatureInfo, GetLegendGraphic, Operation};
-use self::tree::LayerTree;
+use super::layer_tree::LayerTree;
 use crate::auth::{self, Refusal};
 use crate::response::respond;
 use crate::{Incoming, Response, Service};
@@ -71,6 +70,14 @@ impl Wms {
         }
     }
 
+    /// Each name is a layer's.
+    fn check_layers<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<(), WmsError> {
+        match self.tree.unknown(names) {
+            Some(name) => Err(WmsError::with_code("LayerNotDefined", format!("unknown layer: {name}"))),
+            None => Ok(()),
+        }
+    }
+
     fn get_capabilities(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, Refusal> {
         let names = || (permitted::names(&self.options.root), None);
         let permit = self.options.gate.ask(auth::Operation::WmsCapabilities, request, names)?;
@@ -87,7 +94,7 @@ impl Wms {
     /// GetFeatureInfo. No layer has any: the exception that says so.
     fn feature_info(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
         let request = GetFeatureInfo::parse(request.params(), dialect, self.options.strict)?;
-        self.tree.check(request.layers.iter().chain(&request.query_layers))?;
+        self.check_layers(request.layers.iter().chain(&request.query_layers))?;
         self.srs(&request.srs, dialect)?;
         let layer = request.query_layers.first().map_or("", String::as_str);
         Err(WmsError::new(format!("layer {layer} is not queryable")))
@@ -96,7 +103,7 @@ impl Wms {
     /// GetLegendGraphic. No layer has one: the exception that says so.
     fn legend_graphic(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
         let request = GetLegendGraphic::parse(request.params(), dialect, self.options.strict)?;
-        self.tree.check([&request.layer])?;
+        self.check_layers([&request.layer])?;
         let error = WmsError::new(format!("layer {} has no legend graphic", request.layer));
         Err(WmsError { status: StatusCode::NOT_FOUND, ..error })
     }

@@ -1,4 +1,4 @@
-//! Layers by name, as far as drawing them goes.
+//! Layers by name, as far as drawing them goes: what the services that draw maps have in common.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,13 +6,12 @@ use std::sync::Arc;
 use mapproxy_grid::ResolutionRange;
 use mapproxy_map::{MapQuery, MapSource};
 
-use super::error::WmsError;
 use crate::MapLayer;
 use crate::auth::{Permit, Refusal};
 
 /// What each name stands for: the layer's own sources, or those of the layers in it.
 #[derive(Debug, Default)]
-pub(super) struct LayerTree {
+pub(crate) struct LayerTree {
     named: HashMap<String, Vec<Leaf>>,
     leaves: usize,
 }
@@ -29,7 +28,7 @@ struct Leaf {
 }
 
 impl LayerTree {
-    pub(super) fn new(root: &MapLayer) -> LayerTree {
+    pub(crate) fn new(root: &MapLayer) -> LayerTree {
         let mut tree = LayerTree::default();
         tree.add(root);
         tree
@@ -57,17 +56,14 @@ impl LayerTree {
         leaves
     }
 
-    /// Each name is a layer's.
-    pub(super) fn check<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<(), WmsError> {
-        match names.into_iter().find(|name| !self.named.contains_key(*name)) {
-            Some(name) => Err(WmsError::with_code("LayerNotDefined", format!("unknown layer: {name}"))),
-            None => Ok(()),
-        }
+    /// The first of the names that is no layer's.
+    pub(crate) fn unknown<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Option<&'a String> {
+        names.into_iter().find(|name| !self.named.contains_key(*name))
     }
 
     /// The layers that are shown at the resolution of `query`, bottom to top. A layer named twice, alone or as part of a
     /// group, is drawn where it comes first.
-    pub(super) fn select(&self, names: &[String], query: &MapQuery) -> Selection<'_> {
+    pub(crate) fn select(&self, names: &[String], query: &MapQuery) -> Selection<'_> {
         let mut seen = Vec::new();
         let mut leaves = Vec::new();
         for leaf in names.iter().filter_map(|name| self.named.get(name)).flatten() {
@@ -86,19 +82,19 @@ impl LayerTree {
 
 /// Layers to be drawn, for those who have a permit.
 #[derive(Debug)]
-pub(super) struct Selection<'a> {
+pub(crate) struct Selection<'a> {
     /// With whether the request names them, rather than a group they are in.
     leaves: Vec<(&'a Leaf, bool)>,
 }
 
 impl<'a> Selection<'a> {
-    pub(super) fn names(&self) -> Vec<&'a str> {
+    pub(crate) fn names(&self) -> Vec<&'a str> {
         self.leaves.iter().filter_map(|(leaf, _)| leaf.name.as_deref()).collect()
     }
 
     /// The sources, as far as they may be seen. Of what the caller may not see, it is told what it named itself; the
     /// rest is left out.
-    pub(super) fn sources(&self, permit: &Permit) -> Result<Vec<Arc<dyn MapSource>>, Refusal> {
+    pub(crate) fn sources(&self, permit: &Permit) -> Result<Vec<Arc<dyn MapSource>>, Refusal> {
         let mut sources = Vec::new();
         for (leaf, is_named) in &self.leaves {
             match permit.sources(leaf.name.as_deref(), &leaf.sources) {
