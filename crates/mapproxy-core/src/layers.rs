@@ -6,6 +6,8 @@ use mapproxy_cache::TileManager;
 use mapproxy_grid::{MapExtent, ResolutionRange, TileGrid};
 use mapproxy_image::ImageOptions;
 use mapproxy_map::MapSource;
+use mapproxy_map::info::InfoSource;
+use mapproxy_map::legend::LegendSource;
 
 use crate::auth::Key;
 
@@ -18,6 +20,10 @@ pub struct MapLayer {
     pub title: String,
     /// Sources, bottom to top; a group's own sources replace its children's.
     pub sources: Vec<Arc<dyn MapSource>>,
+    /// Who knows what lies at a point of it, in the order of the answer; a group's own replace its children's.
+    pub info: Vec<Arc<dyn InfoSource>>,
+    /// Who explains it, in the order of its sources; a group's own replace its children's.
+    pub legends: Vec<Arc<dyn LegendSource>>,
     /// Children in order.
     pub children: Vec<MapLayer>,
     /// Resolutions at which it is shown.
@@ -26,6 +32,18 @@ pub struct MapLayer {
     pub extent: Option<MapExtent>,
     /// What capabilities say besides.
     pub metadata: Arc<LayerMetadata>,
+}
+
+impl MapLayer {
+    /// Something is known of points of the layer, or of layers in it.
+    pub fn is_queryable(&self) -> bool {
+        !self.info.is_empty() || self.children.iter().any(MapLayer::is_queryable)
+    }
+
+    /// There is a legend of the layer, or of layers in it.
+    pub fn has_legend(&self) -> bool {
+        !self.legends.is_empty() || self.children.iter().any(MapLayer::has_legend)
+    }
 }
 
 /// `md` of a layer.
@@ -113,6 +131,19 @@ pub struct TileLayer {
     pub metadata: Arc<LayerMetadata>,
     /// Its tiles, by grid, in the order of the configuration.
     pub tile_sets: Vec<TileSet>,
+    /// Who knows what lies at a point of it, in the order of the answer.
+    pub info: Vec<Arc<dyn InfoSource>>,
+    /// Where its legend is.
+    pub legend_urls: LegendUrls,
+}
+
+/// Where clients find the legend of a tile layer: templates with `{base_url}` and `{layer_name}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LegendUrls {
+    /// For clients who ask by parameters.
+    pub kvp: Option<String>,
+    /// For clients who ask by paths.
+    pub restful: Option<String>,
 }
 
 /// The tiles of a layer in one grid.

@@ -32,7 +32,8 @@ pub mod wrap;
 pub use app::{App, Application};
 pub use build::{AppBuilder, BuildError, Built, CustomSource, CustomStore, make_app};
 pub use layers::{
-    Attribution, Identifier, KeywordList, LayerMetadata, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
+    Attribution, Identifier, KeywordList, LayerMetadata, LegendUrls, Logo, MapLayer, OnlineResource, TileLayer,
+    TileSet,
 };
 pub use observe::{Answered, Observer};
 pub use params::Params;

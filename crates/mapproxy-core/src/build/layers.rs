@@ -8,7 +8,7 @@ use mapproxy_map::MapSource;
 
 use super::Parts;
 use super::sources::{SourceUse, resolutions};
-use crate::layers::{Attribution, Identifier, KeywordList, LayerMetadata, Logo, OnlineResource};
+use crate::layers::{Attribution, Identifier, KeywordList, LayerMetadata, LegendUrls, Logo, OnlineResource};
 use crate::{MapLayer, TileLayer, TileSet};
 
 impl Parts<'_> {
@@ -48,6 +48,8 @@ impl Parts<'_> {
             name: config.name.as_deref().map(str::to_owned),
             title: config.title.clone(),
             sources,
+            info: Vec::new(),
+            legends: Vec::new(),
             children,
             resolutions,
             extent,
@@ -85,6 +87,8 @@ impl Parts<'_> {
             title: config.title.clone(),
             metadata: Arc::new(metadata(&config.md)),
             tile_sets,
+            info: Vec::new(),
+            legend_urls: LegendUrls::default(),
         }
     }
 }

@@ -54,6 +54,8 @@ fn without_sources(layer: &MapLayer, extent: Option<MapExtent>, children: Vec<Ma
         name: layer.name.clone(),
         title: layer.title.clone(),
         sources: Vec::new(),
+        info: Vec::new(),
+        legends: Vec::new(),
         children,
         resolutions: layer.resolutions,
         extent,

@@ -95,6 +95,8 @@ fn group(name: Option<&str>, children: Vec<MapLayer>) -> MapLayer {
         name: name.map(str::to_owned),
         title: name.unwrap_or("no name").to_owned(),
         sources: Vec::new(),
+        info: Vec::new(),
+        legends: Vec::new(),
         children,
         resolutions: ResolutionRange::default(),
         extent: None,
@@ -459,7 +461,14 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
     });
     let extent = MapExtent::new(grid.bbox(), grid.srs().clone());
     let tile_sets = vec![TileSet::new(Arc::new(manager.unwrap()), extent)];
-    Arc::new(TileLayer { name: "utm".to_owned(), title: "UTM".to_owned(), metadata: Arc::default(), tile_sets })
+    Arc::new(TileLayer {
+        name: "utm".to_owned(),
+        title: "UTM".to_owned(),
+        metadata: Arc::default(),
+        tile_sets,
+        info: Vec::new(),
+        legend_urls: Default::default(),
+    })
 }
 
 #[test]
