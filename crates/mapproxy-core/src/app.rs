@@ -10,6 +10,8 @@ use http::{HeaderValue, StatusCode};
 use mapproxy_trace::{self as trace, Trace};
 
 use crate::auth::Gate;
+use crate::documents::Documents;
+use crate::methods;
 use crate::response::{keep_private, plain, respond};
 use crate::services::markup::escape;
 use crate::{Answered, CacheState, Incoming, Observer, ProxyRules, Request, Response, Service};
@@ -45,6 +47,7 @@ pub struct App {
     observer: Option<Arc<dyn Observer>>,
     welcome: Welcome,
     gate: Gate,
+    documents: Documents,
 }
 
 /// What `/` says.
@@ -61,8 +64,9 @@ impl App {
         observer: Option<Arc<dyn Observer>>,
         welcome: Welcome,
         gate: Gate,
+        documents: Documents,
     ) -> App {
-        App { services, allow_origin, proxies, observer, welcome, gate }
+        App { services, allow_origin, proxies, observer, welcome, gate, documents }
     }
 
     fn route(&self, request: &Incoming<'_>) -> Response {
@@ -92,6 +96,7 @@ impl App {
             response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
         let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        let is_text = Documents::is_text(kind);
         // Documents name URLs, which depend on how the client came here.
         if kind.starts_with(b"text/") || kind.starts_with(b"application/") {
             let names = "X-Script-Name, X-Forwarded-Host, X-Forwarded-Proto";
@@ -99,6 +104,9 @@ impl App {
             let has_others = ["x-forwarded-prefix", "forwarded"].iter().any(|name| request.headers.contains_key(*name));
             let names = if has_others { all } else { names };
             response.headers_mut().insert(VARY, HeaderValue::from_static(names));
+        }
+        if is_text {
+            response = self.documents.finish(request.headers, response);
         }
         if self.gate.is_open() { response } else { keep_private(response) }
     }
@@ -108,6 +116,10 @@ impl Application for App {
     fn call(&self, request: Request) -> Response {
         let begun = self.observer.as_ref().map(|_| Instant::now());
         let incoming = Incoming::with_rules(&request, &self.proxies);
+        if let Some(answer) = methods::answer(&request, self.allow_origin.is_some()) {
+            self.observe(begun, &incoming, &answer, None);
+            return self.finish(&incoming, answer);
+        }
         let (answer, trace) = trace::collect(|| catch_unwind(AssertUnwindSafe(|| self.route(&incoming))));
         let mut response = answer.unwrap_or_else(|panic| {
             log::error!(
@@ -129,6 +141,9 @@ impl Application for App {
     }
 
     fn call_now(&self, request: &Request) -> Option<Response> {
+        if !methods::is_get(request) {
+            return None;
+        }
         if !self.gate.is_open() {
             // An authorizer may take its time.
             return None;

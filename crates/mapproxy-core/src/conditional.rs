@@ -1,12 +1,15 @@
-//! Validators and conditional requests (RFC 9110, 8.8 and 13): `ETag`, `Last-Modified`, 304.
+//! Validators and conditional requests (RFC 9110, 8.8 and 13): `ETag`, `Last-Modified`, 304, 412.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
 
+use crate::response::{forbid_caching, plain};
 use crate::{Body, Response};
 
 /// What tells one version of an answer from another.
@@ -37,39 +40,144 @@ impl Validators {
             let date = httpdate::fmt_http_date(modified);
             headers.insert(LAST_MODIFIED, HeaderValue::try_from(date).expect("a date is a header value"));
         }
-        let seconds = self.max_age.as_secs();
-        let control = format!("public, max-age={seconds}, s-maxage={seconds}");
-        headers.insert(CACHE_CONTROL, HeaderValue::try_from(control).expect("digits are a header value"));
-        if self.not_modified(request) {
-            headers.remove(CONTENT_TYPE);
-            headers.remove(CONTENT_LENGTH);
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            *response.body_mut() = Body::EMPTY;
-        }
-        response
-    }
-
-    /// RFC 9110, 13.2.2: `If-None-Match` decides where it is sent, `If-Modified-Since` otherwise.
-    fn not_modified(&self, request: &HeaderMap) -> bool {
-        let mut tags = request.get_all(IF_NONE_MATCH).iter().peekable();
-        if tags.peek().is_some() {
-            let Some(etag) = &self.etag else { return false };
-            return tags.filter_map(|list| list.to_str().ok()).any(|list| list_matches(list, etag));
-        }
-        let since = request.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
-        let since = since.and_then(|text| httpdate::parse_http_date(text).ok());
-        match (since, self.modified) {
-            // Dates have whole seconds; the part of a second that the client could not be told is no change.
-            (Some(since), Some(modified)) => whole_seconds(modified) <= whole_seconds(since),
-            _ => false,
-        }
+        headers.insert(CACHE_CONTROL, public_for(self.max_age));
+        conditional(request, self.etag.as_deref(), self.modified, response)
     }
 }
 
-/// Weak comparison (RFC 9110, 8.8.3.2). Tags without quotes are taken as well: MapProxy sent such.
-fn list_matches(list: &str, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned();
-    list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
+/// `Cache-Control` of what everybody may keep for a while.
+pub(crate) fn public_for(max_age: Duration) -> HeaderValue {
+    let seconds = max_age.as_secs();
+    let control = format!("public, max-age={seconds}, s-maxage={seconds}");
+    HeaderValue::try_from(control).expect("digits are a header value")
+}
+
+/// A strong entity tag that says what the content is, without its closing quote: a variant may be added.
+pub(crate) fn open_tag_of(content: &[u8]) -> String {
+    let hash = Sha256::digest(content);
+    let mut tag = String::with_capacity(40);
+    tag.push('"');
+    for byte in &hash[..16] {
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("half a byte is a hex digit");
+        tag.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    tag
+}
+
+/// The answer to a request with conditions: as it is, or 304, or 412. What says how it may be kept stays.
+pub(crate) fn conditional(
+    request: &HeaderMap,
+    etag: Option<&str>,
+    modified: Option<SystemTime>,
+    mut response: Response,
+) -> Response {
+    match evaluate(request, etag, modified) {
+        Condition::Met => response,
+        Condition::NotModified => {
+            for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+                response.headers_mut().remove(name);
+            }
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::EMPTY;
+            response
+        }
+        Condition::Failed => forbid_caching(plain(StatusCode::PRECONDITION_FAILED, "precondition failed")),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Met,
+    NotModified,
+    Failed,
+}
+
+/// RFC 9110, 13.2.2: conditions on tags outweigh those on dates.
+fn evaluate(request: &HeaderMap, etag: Option<&str>, modified: Option<SystemTime>) -> Condition {
+    // Nearly all requests have none of them.
+    let asks = |name: HeaderName| request.contains_key(name);
+    if asks(IF_MATCH) {
+        if !tags(request, IF_MATCH).any(|tag| tag.is_strongly(etag)) {
+            return Condition::Failed;
+        }
+    } else if asks(IF_UNMODIFIED_SINCE)
+        && let (Some(since), Some(modified)) = (date(request, IF_UNMODIFIED_SINCE), modified)
+        && whole_seconds(modified) > whole_seconds(since)
+    {
+        return Condition::Failed;
+    }
+    if asks(IF_NONE_MATCH) {
+        let is_known = etag.is_some() && tags(request, IF_NONE_MATCH).any(|tag| tag.is_weakly(etag));
+        return if is_known { Condition::NotModified } else { Condition::Met };
+    }
+    if !asks(IF_MODIFIED_SINCE) {
+        return Condition::Met;
+    }
+    match (date(request, IF_MODIFIED_SINCE), modified) {
+        // Dates have whole seconds; the part of a second that the client could not be told is no change.
+        (Some(since), Some(modified)) if whole_seconds(modified) <= whole_seconds(since) => Condition::NotModified,
+        _ => Condition::Met,
+    }
+}
+
+/// An entity tag in a condition (RFC 9110, 8.8.3), or the `*` that stands for any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tag<'a> {
+    Any,
+    Opaque { text: &'a str, is_weak: bool },
+}
+
+impl Tag<'_> {
+    fn is_weakly(self, etag: Option<&str>) -> bool {
+        match self {
+            Tag::Any => true,
+            Tag::Opaque { text, .. } => etag.is_some_and(|etag| opaque(etag) == text),
+        }
+    }
+
+    fn is_strongly(self, etag: Option<&str>) -> bool {
+        let is_weak = |tag: &str| tag.starts_with("W/");
+        !matches!(self, Tag::Opaque { is_weak: true, .. }) && !etag.is_some_and(is_weak) && self.is_weakly(etag)
+    }
+}
+
+/// What is between the quotes.
+fn opaque(etag: &str) -> &str {
+    etag.trim_start_matches("W/").trim_matches('"')
+}
+
+fn tags(request: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Tag<'_>> {
+    request.get_all(name).iter().filter_map(|list| list.to_str().ok()).flat_map(Tags)
+}
+
+/// Splits a list of entity tags, in which commas may be quoted. Tags without quotes are taken as well: MapProxy sent
+/// such.
+#[derive(Clone, Debug)]
+struct Tags<'a>(&'a str);
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = Tag<'a>;
+
+    fn next(&mut self) -> Option<Tag<'a>> {
+        let list = self.0.trim_start_matches([' ', '\t', ',']);
+        if list.is_empty() {
+            self.0 = "";
+            return None;
+        }
+        let (is_weak, tag) = list.strip_prefix("W/").map_or((false, list), |tag| (true, tag));
+        if let Some((text, rest)) = tag.strip_prefix('"').and_then(|tag| tag.split_once('"')) {
+            self.0 = rest;
+            return Some(Tag::Opaque { text, is_weak });
+        }
+        let (text, rest) = tag.split_once(',').unwrap_or((tag, ""));
+        self.0 = rest;
+        let text = text.trim().trim_matches('"');
+        Some(if text == "*" { Tag::Any } else { Tag::Opaque { text, is_weak } })
+    }
+}
+
+fn date(request: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(request.get(name)?.to_str().ok()?).ok()
 }
 
 fn whole_seconds(time: SystemTime) -> u64 {
@@ -125,5 +233,42 @@ mod tests {
         assert_eq!(status(IF_MODIFIED_SINCE, "Fri, 13 Feb 2009 23:31:30 GMT"), StatusCode::NOT_MODIFIED);
         assert_eq!(status(IF_MODIFIED_SINCE, "Fri, 13 Feb 2009 23:31:29 GMT"), StatusCode::OK);
         assert_eq!(status(IF_MODIFIED_SINCE, "yesterday"), StatusCode::OK);
+    }
+
+    #[test]
+    fn a_comma_in_a_tag_does_not_end_it() {
+        let listed = |list| Tags(list).collect::<Vec<_>>();
+        let strong = |text| Tag::Opaque { text, is_weak: false };
+        assert_eq!(
+            listed(r#""a,b" , W/"c",, d"#),
+            [strong("a,b"), Tag::Opaque { text: "c", is_weak: true }, strong("d")]
+        );
+        assert_eq!(listed("*"), [Tag::Any]);
+        assert_eq!(listed(r#""*""#), [strong("*")]);
+        assert_eq!(listed(r#""never ends, x"#), [strong("never ends"), strong("x")]);
+        assert_eq!(listed(" , "), []);
+    }
+
+    #[test]
+    fn who_wants_a_version_that_is_gone_gets_412() {
+        let tag = validators().etag.unwrap();
+        assert_eq!(status(IF_MATCH, &tag), StatusCode::OK);
+        assert_eq!(status(IF_MATCH, "*"), StatusCode::OK);
+        assert_eq!(status(IF_MATCH, &format!("W/{tag}")), StatusCode::PRECONDITION_FAILED);
+        assert_eq!(status(IF_MATCH, "\"other\""), StatusCode::PRECONDITION_FAILED);
+        assert_eq!(status(IF_UNMODIFIED_SINCE, "Fri, 13 Feb 2009 23:31:30 GMT"), StatusCode::OK);
+        assert_eq!(status(IF_UNMODIFIED_SINCE, "Fri, 13 Feb 2009 23:31:29 GMT"), StatusCode::PRECONDITION_FAILED);
+    }
+
+    #[test]
+    fn a_304_still_says_how_the_answer_may_be_kept() {
+        let mut request = HeaderMap::new();
+        request.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        let response = validators().apply(&request, respond(StatusCode::OK, "image/png", "tile"));
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
+        assert!(response.body().is_empty() && !response.headers().contains_key(CONTENT_TYPE));
+        for name in [ETAG, LAST_MODIFIED, CACHE_CONTROL] {
+            assert!(response.headers().contains_key(name));
+        }
     }
 }

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Method, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::Params;
 pub use crate::proxies::Peer;
 use crate::proxies::{ProxyRules, is_host};
+use crate::{Params, methods};
 
-/// A request, its body read completely (bodies are never used: OGC parameters come in the query).
+/// A request, its body read completely: the form of a POST, whose parameters come behind those of the query.
 pub type Request = http::Request<Bytes>;
 
 /// The script name that a server in front or a URL map took off the path, as a request extension.
@@ -37,8 +37,8 @@ struct Standing {
 pub struct Incoming<'a> {
     /// Path without script name, percent-decoded, beginning with `/`.
     pub path: Cow<'a, str>,
-    /// Query as sent.
-    pub raw_query: &'a str,
+    /// Query as sent; behind it the form of a POST.
+    pub raw_query: Cow<'a, str>,
     /// Headers as sent.
     pub headers: &'a HeaderMap,
     params: OnceCell<Params>,
@@ -93,7 +93,7 @@ impl<'a> Incoming<'a> {
         };
         Incoming {
             path,
-            raw_query: request.uri().query().unwrap_or(""),
+            raw_query: methods::query(request),
             headers: request.headers(),
             params: OnceCell::new(),
             request,
@@ -116,7 +116,10 @@ impl<'a> Incoming<'a> {
 
     /// A request for `target`, path and query, that comes to this application in the same way as this one.
     pub(crate) fn beside(&self, target: &str) -> Option<Request> {
-        self.for_target(target, self.standing())
+        let mut request = self.for_target(target, self.standing())?;
+        *request.method_mut() = Method::GET;
+        *request.body_mut() = Bytes::new();
+        Some(request)
     }
 
     /// The request as an application sees it that stands at `prefix` unless a proxy says something else, and takes it
@@ -154,7 +157,7 @@ impl<'a> Incoming<'a> {
 
     /// The query's parameters; parsed at the first call.
     pub fn params(&self) -> &Params {
-        self.params.get_or_init(|| Params::parse(self.raw_query))
+        self.params.get_or_init(|| Params::parse(&self.raw_query))
     }
 
     /// The first segment of the path, without slashes: what the router goes by.
@@ -316,7 +319,7 @@ mod tests {
         assert!(outer.mounted("/a").is_none() && outer.mounted("/service").is_none());
         let mounted = outer.mounted("/a b").unwrap();
         let inner = Incoming::new(&mounted);
-        assert_eq!((inner.path.as_ref(), inner.raw_query), ("/service", "x=%2F"));
+        assert_eq!((inner.path.as_ref(), inner.raw_query.as_ref()), ("/service", "x=%2F"));
         assert_eq!(inner.urls().base, "http://a.b/gis/a%20b/service");
         let root = outer.mounted("/a b").unwrap();
         assert_eq!(Incoming::new(&root).mounted("").unwrap().uri(), "/service?x=%2F");

@@ -16,6 +16,8 @@ pub struct Globals {
     pub image: ImageDefaults,
     /// `http.access_control_allow_origin`: value of the CORS header, `None` to send none. Default `*`.
     pub access_control_allow_origin: Option<String>,
+    /// `http.compression`: compresses text answers for clients that ask for it. Default true.
+    pub compression: bool,
     /// `http` with its defaults, for requests that belong to no source.
     pub http: HttpOptions,
     /// `tiles.expires_hours` as the lifetime clients may keep tiles for. Default 72 h.

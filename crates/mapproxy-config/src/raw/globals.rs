@@ -58,6 +58,8 @@ record! {
         manage_cookies: bool,
         /// For `globals` only.
         access_control_allow_origin: TextOrNull,
+        /// For `globals` only. Not known to MapProxy 7.0.0.
+        compression: bool,
         concurrent_requests: i64,
     }
 }

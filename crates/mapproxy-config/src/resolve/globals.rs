@@ -50,6 +50,7 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
     let mut globals = Globals {
         image,
         access_control_allow_origin,
+        compression: http.and_then(|http| http.compression.as_ref()).is_none_or(|compression| compression.value),
         http: HttpOptions {
             method: HttpMethod::Auto,
             timeout: Duration::from_secs(60),

@@ -11,6 +11,7 @@ use mapproxy_map::render;
 use super::Parts;
 use super::layers::keywords;
 use crate::app::Welcome;
+use crate::documents::Documents;
 use crate::services::demo::{Demo, DemoOptions, DemoWms};
 use crate::services::tms::{Tms, TmsOptions};
 use crate::services::wms::{self, Wms, WmsOptions};
@@ -88,7 +89,8 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
     let proxies = parts.proxies()?;
     let observer = parts.extras.observer.clone();
     let welcome = Welcome { has_demo: services.demo.is_some() };
-    Some(App::new(routes, origin, proxies, observer, welcome, parts.extras.gate.clone()))
+    let documents = Documents::new(config.globals.compression);
+    Some(App::new(routes, origin, proxies, observer, welcome, parts.extras.gate.clone(), documents))
 }
 
 impl Parts<'_> {

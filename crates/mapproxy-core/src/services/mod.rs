@@ -16,6 +16,7 @@ use std::fmt;
 
 pub use metadata::{Contact, ServiceMetadata};
 pub use ows::Ows;
+pub(crate) use ows::exception as ows_exception;
 
 use crate::{Incoming, Response};
 

@@ -31,7 +31,7 @@ impl Ows {
             }
             None => {
                 let text = "The service parameter is missing";
-                return Err(Box::new(exception("MissingParameterValue", text)));
+                return Err(Box::new(exception("MissingParameterValue", Some("service"), text)));
             }
         };
         let service = match name.as_str() {
@@ -41,7 +41,7 @@ impl Ows {
         };
         service.ok_or_else(|| {
             let text = format!("The value of the service parameter \"{name}\" is invalid");
-            Box::new(forbid_caching(exception("InvalidParameterValue", &text)))
+            Box::new(forbid_caching(exception("InvalidParameterValue", Some("service"), &text)))
         })
     }
 }
@@ -60,15 +60,16 @@ impl Service for Ows {
 }
 
 /// An exception report of OWS Common 1.1 (OGC 06-121r3, 8).
-fn exception(code: &str, text: &str) -> Response {
+pub(crate) fn exception(code: &str, locator: Option<&str>, text: &str) -> Response {
     let text = escape(text);
+    let locator = locator.map(|name| format!(" locator=\"{name}\"")).unwrap_or_default();
     let body = format!(
         "<?xml version=\"1.0\"?>\n\
          <ows:ExceptionReport xmlns:ows=\"http://www.opengis.net/ows/1.1\" \
          xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
          xsi:schemaLocation=\"http://www.opengis.net/ows/1.1 \
          http://schemas.opengis.net/ows/1.1.0/owsExceptionReport.xsd\" version=\"1.0.0\" xml:lang=\"en\">\n\
-         <ows:Exception exceptionCode=\"{code}\" locator=\"service\">\n\
+         <ows:Exception exceptionCode=\"{code}\"{locator}>\n\
          <ows:ExceptionText>{text}</ows:ExceptionText>\n</ows:Exception>\n</ows:ExceptionReport>\n"
     );
     respond(StatusCode::BAD_REQUEST, "text/xml; charset=utf-8", body)

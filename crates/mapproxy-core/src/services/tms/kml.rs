@@ -4,12 +4,12 @@
 use std::fmt::Write as _;
 
 use http::StatusCode;
+use http::header::CACHE_CONTROL;
 use mapproxy_grid::{Bbox, GridError, MapExtent, Origin, Srs, TileCoord, TileGrid};
-use sha2::{Digest, Sha256};
 
 use super::super::markup::{escape, escape_config};
 use super::{TileMap, Tms, has_sqrt2_levels, public_ext};
-use crate::conditional::Validators;
+use crate::conditional::public_for;
 use crate::response::respond;
 use crate::{Incoming, Response};
 
@@ -72,11 +72,10 @@ impl Tms {
         }
         xml.push_str("  </Document>\n</kml>\n");
 
-        let hash = Sha256::digest(&xml);
-        let etag = hash[..16].iter().fold(String::new(), |etag, byte| etag + &format!("{byte:02x}"));
-        let validators =
-            Validators { etag: Some(format!("\"{etag}\"")), modified: None, max_age: self.options.max_age };
-        Ok(validators.apply(request.headers, respond(StatusCode::OK, CONTENT_TYPE, xml)))
+        // The application adds a tag of the content.
+        let mut response = respond(StatusCode::OK, CONTENT_TYPE, xml);
+        response.headers_mut().insert(CACHE_CONTROL, public_for(self.options.max_age));
+        Ok(response)
     }
 }
 

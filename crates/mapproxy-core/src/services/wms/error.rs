@@ -46,9 +46,14 @@ impl From<Refusal> for Failure {
 }
 
 impl WmsError {
-    /// An exception without code. MapProxy answers all but a few with status 500, and clients look at the document.
+    /// A mistake of the client, without code. The standards of the WMS name no status, so it is HTTP's.
     pub(super) fn new(message: impl Into<String>) -> WmsError {
-        WmsError { message: message.into(), code: None, status: StatusCode::INTERNAL_SERVER_ERROR, xml_only: false }
+        WmsError { message: message.into(), code: None, status: StatusCode::BAD_REQUEST, xml_only: false }
+    }
+
+    /// Something that the client cannot help.
+    pub(super) fn failed(message: impl Into<String>) -> WmsError {
+        WmsError { status: StatusCode::INTERNAL_SERVER_ERROR, ..WmsError::new(message) }
     }
 
     pub(super) fn with_code(code: &'static str, message: impl Into<String>) -> WmsError {
@@ -62,7 +67,8 @@ impl WmsError {
             Fault::Upstream => log::warn!(target: "mapproxy.service.wms", "{error}"),
             Fault::Local => log::error!(target: "mapproxy.service.wms", "{error}"),
         }
-        WmsError::new(error.public_message(hide_details))
+        let message = error.public_message(hide_details);
+        if error.fault() == Fault::Client { WmsError::new(message) } else { WmsError::failed(message) }
     }
 
     /// As a document of the version.

@@ -143,5 +143,5 @@ impl Wms {
 
 pub(super) fn image_error(error: &ImageError) -> WmsError {
     log::warn!(target: "mapproxy.service.wms", "{error}");
-    WmsError::new(format!("error while processing image file: {error}"))
+    WmsError::failed(format!("error while processing image file: {error}"))
 }

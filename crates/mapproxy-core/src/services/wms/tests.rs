@@ -363,34 +363,34 @@ fn exceptions_have_the_form_of_the_version() {
     let info = v111.replace("GetMap", "GetFeatureInfo");
     let legend = "version=1.1.1&request=GetLegendGraphic&format=image/png";
     let cases: Vec<ExceptionCase> = vec![
-        ("".into(), 500, UTF8, None, "unknown WMS request type 'None'"),
-        ("version=1.0.0&request=foo".into(), 500, "text/xml", None, "unknown WMS request type 'foo'"),
+        ("".into(), 400, UTF8, None, "unknown WMS request type 'None'"),
+        ("version=1.0.0&request=foo".into(), 400, "text/xml", None, "unknown WMS request type 'foo'"),
         (
             "version=1.1.0&request=GetLegendGraphic".into(),
-            500,
+            400,
             SE_XML,
             None,
             "unknown WMS request type 'GetLegendGraphic'",
         ),
-        ("version=abc&request=%3Cb%3E%00'".into(), 500, UTF8, None, "unknown WMS request type '<b> ''"),
-        (v100.replace("layers=a", "layers=x"), 500, "text/xml", None, "unknown layer: x"),
-        (v110.replace("layers=a", "layers=x"), 500, SE_XML, Some("LayerNotDefined"), "unknown layer: x"),
-        (v111.replace("layers=a", "layers=a,"), 500, SE_XML, Some("LayerNotDefined"), "unknown layer:"),
-        (v130.replace("layers=a", "layers=x"), 500, UTF8, Some("LayerNotDefined"), "unknown layer: x"),
-        (v111.replace("image/png", "image/x"), 500, SE_XML, Some("InvalidFormat"), "unsupported image format: image/x"),
-        (v111.replace("image/png", "PNG"), 500, SE_XML, Some("InvalidFormat"), "unsupported image format: PNG"),
-        (v111.replace("EPSG:4326", "EPSG:1"), 500, SE_XML, Some("InvalidSRS"), "unsupported srs: EPSG:1"),
-        (v130.replace("EPSG:4326", "EPSG:1"), 500, UTF8, Some("InvalidCRS"), "unsupported crs: EPSG:1"),
-        (v111.replace("styles=", "styles=x"), 500, SE_XML, Some("StyleNotDefined"), "unsupported styles: x"),
-        (v111.replace("=10", "=2001") + "&exceptions=inimage", 500, SE_XML, None, "image size too large"),
-        (v111.replace("=10", "=1e300") + "&exceptions=blank", 500, SE_XML, None, "image size too large"),
-        (v111.replace("width=10", "width=x") + "&exceptions=xml", 500, SE_XML, None, "invalid width: x"),
-        (info.clone(), 500, SE_XML, None, "missing parameters ['query_layers', 'x', 'y']"),
-        (info.clone() + "&query_layers=a&x=1&y=1", 500, SE_XML, None, "layer a is not queryable"),
-        (info.clone() + "&query_layers=b&x=1&y=1", 500, SE_XML, Some("LayerNotDefined"), "unknown layer: b"),
+        ("version=abc&request=%3Cb%3E%00'".into(), 400, UTF8, None, "unknown WMS request type '<b> ''"),
+        (v100.replace("layers=a", "layers=x"), 400, "text/xml", None, "unknown layer: x"),
+        (v110.replace("layers=a", "layers=x"), 400, SE_XML, Some("LayerNotDefined"), "unknown layer: x"),
+        (v111.replace("layers=a", "layers=a,"), 400, SE_XML, Some("LayerNotDefined"), "unknown layer:"),
+        (v130.replace("layers=a", "layers=x"), 400, UTF8, Some("LayerNotDefined"), "unknown layer: x"),
+        (v111.replace("image/png", "image/x"), 400, SE_XML, Some("InvalidFormat"), "unsupported image format: image/x"),
+        (v111.replace("image/png", "PNG"), 400, SE_XML, Some("InvalidFormat"), "unsupported image format: PNG"),
+        (v111.replace("EPSG:4326", "EPSG:1"), 400, SE_XML, Some("InvalidSRS"), "unsupported srs: EPSG:1"),
+        (v130.replace("EPSG:4326", "EPSG:1"), 400, UTF8, Some("InvalidCRS"), "unsupported crs: EPSG:1"),
+        (v111.replace("styles=", "styles=x"), 400, SE_XML, Some("StyleNotDefined"), "unsupported styles: x"),
+        (v111.replace("=10", "=2001") + "&exceptions=inimage", 400, SE_XML, None, "image size too large"),
+        (v111.replace("=10", "=1e300") + "&exceptions=blank", 400, SE_XML, None, "image size too large"),
+        (v111.replace("width=10", "width=x") + "&exceptions=xml", 400, SE_XML, None, "invalid width: x"),
+        (info.clone(), 400, SE_XML, None, "missing parameters ['query_layers', 'x', 'y']"),
+        (info.clone() + "&query_layers=a&x=1&y=1", 400, SE_XML, None, "layer a is not queryable"),
+        (info.clone() + "&query_layers=b&x=1&y=1", 400, SE_XML, Some("LayerNotDefined"), "unknown layer: b"),
         (format!("{legend}&layer=a"), 404, SE_XML, None, "layer a has no legend graphic"),
-        (format!("{legend}&layer=b"), 500, SE_XML, Some("LayerNotDefined"), "unknown layer: b"),
-        (legend.into(), 500, SE_XML, None, "missing parameters ['layer']"),
+        (format!("{legend}&layer=b"), 400, SE_XML, Some("LayerNotDefined"), "unknown layer: b"),
+        (legend.into(), 400, SE_XML, None, "missing parameters ['layer']"),
     ];
     for (query, status, kind, code, message) in cases {
         let response = get(&wms, &query);
@@ -735,7 +735,7 @@ proptest::proptest! {
             query += "version=1.1.1&request=GetMap&layers=a&styles=&srs=EPSG:4326&bbox=0,0,1,1&width=9&height=9&format=image/png";
         }
         let response = get(&wms, &query);
-        proptest::prop_assert!([200, 404, 500].contains(&response.status().as_u16()));
+        proptest::prop_assert!([200, 400, 404, 500].contains(&response.status().as_u16()));
         if !content_type(&response).starts_with("image/") {
             parse(text(&response));
             proptest::prop_assert!(!text(&response).contains("internal error"));
