@@ -219,7 +219,8 @@ impl TileManager {
         purpose: Purpose,
         oldest: Option<SystemTime>,
     ) -> Result<Made, MapError> {
-        let Some(locker) = &self.options.locker else { return self.make(what, wanted, dimensions, purpose) };
+        let locker = self.options.locker.as_ref().filter(|_| self.store_for(dimensions).is_some());
+        let Some(locker) = locker else { return self.make(what, wanted, dimensions, purpose) };
         let made = {
             let _lock = locker.lock(what.main(), dimensions).map_err(|error| error.of_cache(&self.options.name))?;
             let keys: Vec<_> =
@@ -509,6 +510,7 @@ mod tests {
 
     use mapproxy_grid::Coverage;
     use mapproxy_image::{Color, ImageOptions};
+    use mapproxy_map::dimension::{Dimension, DimensionOptions};
 
     use super::*;
     use crate::store::FileStore;
@@ -899,15 +901,20 @@ mod tests {
     #[test]
     fn dimensions_are_asked_for_and_kept_apart() {
         let source = Arc::new(FakeSource::world());
-        let cache = cache(&[&source]).build();
+        let values = vec!["2020".to_owned(), "2021".to_owned()];
+        let years = Dimension::new(&DimensionOptions { name: "time".to_owned(), values, ..Default::default() });
+        let years = Arc::new(years.unwrap());
+        let cache = cache(&[&source]).with(|options| options.announced = vec![years]).build();
         let dated = |time: &str| Dimensions::from([("time".to_owned(), time.to_owned())]);
-        for time in ["2020", "2021", "2020"] {
+        for time in ["2020", "2021", "2020", "2022", "2022", "../.."] {
             assert!(cache.manager.load(TILE, &dated(time)).unwrap().bytes.is_some());
         }
         let times: Vec<_> = source.asked().iter().map(|query| query.dimensions[0].1.clone()).collect();
-        assert_eq!(times, ["2020", "2021"]);
+        assert_eq!(times, ["2020", "2021", "2022", "2022", "../.."], "what nobody announces is not kept");
+        let kept: Vec<_> =
+            std::fs::read_dir(&cache.directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(kept.iter().all(|name| name == "time-2020" || name == "time-2021" || name == "tile_locks"), "{kept:?}");
         assert!(cache.directory.join("time-2020/4/5/6.png").exists());
-        assert!(matches!(cache.manager.load(TILE, &dated("../..")), Err(MapError::Store { .. })));
     }
 
     #[test]

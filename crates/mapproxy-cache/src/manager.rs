@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use mapproxy_grid::{Coverage, MetaGrid, TileCoord, TileGrid};
 use mapproxy_image::{Codec, ImageFormat, ImageOptions, MapImage, mask};
+use mapproxy_map::dimension::{Dimension, is_same_dimension};
 use mapproxy_map::{Access, Dimensions, MapError, MapSource, Purpose};
 use mapproxy_trace::{self as trace, Place};
 
@@ -58,6 +59,9 @@ pub struct ManagerOptions {
     pub sources: Vec<Arc<dyn MapSource>>,
     /// Names of the dimensions that the sources ask for. Others, which strangers may send at will, do not tell tiles apart.
     pub dimensions: Vec<String>,
+    /// The dimensions of the layers that show this cache. Tiles of other values than theirs are made, but not kept: there
+    /// is no end to what strangers may think of.
+    pub announced: Vec<Arc<Dimension>>,
     /// Of the tiles; `format` is set.
     pub image: Arc<ImageOptions>,
     /// How missing tiles are created.
@@ -140,13 +144,16 @@ impl TileManager {
         &self.options.image
     }
 
-    /// Those of a query's dimensions that tell tiles apart.
-    pub(crate) fn own_dimensions(&self, dimensions: &Dimensions) -> Dimensions {
-        let known = |name: &str| self.options.dimensions.iter().any(|own| own.eq_ignore_ascii_case(name));
-        if dimensions.iter().all(|(name, _)| known(name)) {
+    /// Those of a query's dimensions that tell tiles apart: in lower case, sorted by name.
+    pub fn own_dimensions(&self, dimensions: &Dimensions) -> Dimensions {
+        if dimensions.is_empty() {
             return Arc::clone(dimensions);
         }
-        dimensions.iter().filter(|(name, _)| known(name)).cloned().collect()
+        let known = |name: &str| self.options.dimensions.iter().any(|own| is_same_dimension(own, name));
+        let own = dimensions.iter().filter(|(name, _)| known(name));
+        let mut own: Vec<_> = own.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        own.sort();
+        own.into()
     }
 
     /// The tile if it can be had at once: kept and fresh, or known to be empty. Never waits for a source or a lock:
@@ -306,9 +313,17 @@ impl TileManager {
         }
     }
 
-    /// The store, where it can keep tiles of these dimensions apart.
+    /// The store, where it can keep tiles of these dimensions apart, and they are such that are kept.
     pub(crate) fn store_for(&self, dimensions: &Dimensions) -> Option<&dyn TileStore> {
-        self.options.store.as_deref().filter(|store| dimensions.is_empty() || store.capabilities().dimensions)
+        let store = self.options.store.as_deref()?;
+        if dimensions.is_empty() {
+            return Some(store);
+        }
+        let is_announced = |name: &str, value: &str| {
+            self.options.announced.iter().any(|dimension| **dimension.name() == *name && dimension.offers(value))
+        };
+        let keeps = store.capabilities().dimensions && dimensions.iter().all(|(name, value)| is_announced(name, value));
+        keeps.then_some(store)
     }
 
     pub(crate) fn store_failed(&self, error: &StoreError) -> MapError {

@@ -189,6 +189,7 @@ pub(crate) fn cache_in(base: Arc<tempfile::TempDir>, sources: &[&Arc<FakeSource>
     };
     let options = ManagerOptions {
         dimensions: Vec::new(),
+        announced: Vec::new(),
         name: "test".into(),
         grid: grid(),
         store: Some(Arc::new(store)),

@@ -38,7 +38,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("service ogcapi", "the service 'ogcapi'", Ignore),
     ("featureinfo", "feature info", Ignore),
     ("legend", "legends", Ignore),
-    ("dimensions", "dimensions", Ignore),
     ("inspire_md", "inspire_md", Ignore),
     ("background", "a background of the demo pages, which load nothing from other hosts", Ignore),
     ("template_dir", "templates in place of the built-in ones", Ignore),

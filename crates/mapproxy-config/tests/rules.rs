@@ -337,9 +337,13 @@ fn rules_of_layers() {
     is_warning(&with_layers("{l: {title: L, sources: [c]}}"), "outdated");
     is_warning(&with_layers("[{l: {title: L, sources: [c]}}]"), "outdated");
     is_warning(&with_layers("[{name: l, title: L, sources: [c], legendurl: 'http://h/'}]"), "legends; it is ignored");
-    is_warning(
-        &with_layers("[{name: l, title: L, sources: [c], dimensions: {time: {values: ['1']}}}]"),
-        "dimensions; it is ignored",
+    is_error(
+        &with_layers("[{name: l, title: L, sources: [c], dimensions: {time: {values: []}}}]"),
+        "dimension 'time' has no values",
+    );
+    is_error(
+        &with_layers("[{name: l, title: L, sources: [c], dimensions: {time: {values: [1]}, TIME: {values: [2]}}}]"),
+        "dimension 'TIME' is there twice",
     );
 }
 

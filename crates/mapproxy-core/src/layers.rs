@@ -5,9 +5,9 @@ use std::sync::Arc;
 use mapproxy_cache::TileManager;
 use mapproxy_grid::{MapExtent, ResolutionRange, TileGrid};
 use mapproxy_image::ImageOptions;
-use mapproxy_map::MapSource;
 use mapproxy_map::info::InfoSource;
 use mapproxy_map::legend::LegendSource;
+use mapproxy_map::{Dimension, MapSource};
 
 use crate::auth::Key;
 
@@ -30,6 +30,10 @@ pub struct MapLayer {
     pub resolutions: ResolutionRange,
     /// The area of its sources or children; `None`: unlimited (the world is announced).
     pub extent: Option<MapExtent>,
+    /// Its dimensions; those of groups hold for the layers in them, too.
+    pub dimensions: Vec<Arc<Dimension>>,
+    /// Its sources ask for the styles that clients name (`forward_req_params`).
+    pub forwards_styles: bool,
     /// What capabilities say besides.
     pub metadata: Arc<LayerMetadata>,
 }
@@ -131,6 +135,8 @@ pub struct TileLayer {
     pub metadata: Arc<LayerMetadata>,
     /// Its tiles, by grid, in the order of the configuration.
     pub tile_sets: Vec<TileSet>,
+    /// Its dimensions.
+    pub dimensions: Vec<Arc<Dimension>>,
     /// Who knows what lies at a point of it, in the order of the answer.
     pub info: Vec<Arc<dyn InfoSource>>,
     /// Where its legend is.

@@ -20,6 +20,7 @@ mod app;
 pub mod auth;
 mod build;
 mod conditional;
+pub mod decorate;
 mod documents;
 mod layers;
 mod methods;
@@ -34,8 +35,7 @@ pub mod wrap;
 pub use app::{App, Application};
 pub use build::{AppBuilder, BuildError, Built, CustomSource, CustomStore, make_app};
 pub use layers::{
-    Attribution, Identifier, KeywordList, LayerMetadata, LegendUrls, Logo, MapLayer, OnlineResource, TileLayer,
-    TileSet,
+    Attribution, Identifier, KeywordList, LayerMetadata, LegendUrls, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
 };
 pub use observe::{Answered, Observer};
 pub use params::Params;

@@ -91,6 +91,9 @@ pub enum MapError {
     /// All sources of a map failed; each message, line by line.
     #[error("Could not get any sources:\n{0}")]
     NoSource(String),
+    /// The embedding program could not draw on a finished map.
+    #[error("decoration: {0}")]
+    Decoration(String),
     /// The same failure, reported to another waiting for the same work.
     #[error(transparent)]
     Shared(#[from] Arc<MapError>),
@@ -105,7 +108,8 @@ impl MapError {
             MapError::Misaligned { .. }
             | MapError::LockTimeout { .. }
             | MapError::Store { .. }
-            | MapError::Area { .. } => Fault::Local,
+            | MapError::Area { .. }
+            | MapError::Decoration(_) => Fault::Local,
             MapError::Shared(error) => error.fault(),
         }
     }
@@ -120,7 +124,7 @@ impl MapError {
             MapError::Image { error, .. } => format!("error while processing image file: {error}"),
             MapError::NoSource(messages) => format!("Could not get any sources:\n{messages}"),
             MapError::Misaligned { reason, .. } => reason.clone(),
-            MapError::LockTimeout { .. } | MapError::Store { .. } | MapError::Area { .. } => {
+            MapError::LockTimeout { .. } | MapError::Store { .. } | MapError::Area { .. } | MapError::Decoration(_) => {
                 "internal error".to_owned()
             }
             MapError::Shared(error) => error.public_message(hide_details),

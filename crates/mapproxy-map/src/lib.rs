@@ -5,6 +5,7 @@
 //! [`InfoSource`](info::InfoSource) to say, what a map means for a [`LegendSource`](legend::LegendSource).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod dimension;
 mod error;
 pub mod info;
 pub mod legend;
@@ -14,6 +15,7 @@ pub mod render;
 mod source;
 pub mod wrap;
 
+pub use dimension::Dimension;
 pub use error::{Fault, MapError};
 pub use query::{Dimensions, MapQuery, Purpose};
 pub use source::{Access, MapSource, SourceProfile};

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use mapproxy_client::UpstreamRequest;
 use mapproxy_grid::{Bbox, Size, Srs};
 use mapproxy_image::ImageFormat;
+use mapproxy_map::dimension::is_same_dimension;
 
 use crate::pyfmt::{push_f64, quote};
 use crate::{HttpMethod, WmsVersion};
@@ -76,7 +77,7 @@ impl RequestTemplate {
             format!("{url}{delimiter}")
         };
         let mut pairs = Pairs::of(params, forward);
-        let preset = pairs.presets();
+        let mut preset = pairs.presets();
         if version == WmsVersion::V1_0_0 {
             pairs.set("request", Part::text("map"));
         }
@@ -100,7 +101,12 @@ impl RequestTemplate {
             pairs.set("service", Part::text("WMS"));
         }
         if !pairs.contains("styles") {
-            pairs.set("styles", Part::text(""));
+            let is_forwarded = forward.iter().any(|name| name.eq_ignore_ascii_case("styles"));
+            let empty = || Part::Preset("styles".to_owned(), String::new());
+            pairs.set("styles", if is_forwarded { empty() } else { Part::text("") });
+            if is_forwarded {
+                preset.push("styles".to_owned());
+            }
         }
         if version == WmsVersion::V1_3_0 {
             pairs.set("crs", Part::Srs);
@@ -123,9 +129,9 @@ impl RequestTemplate {
     pub(crate) fn forwarded<'a>(&'a self, client: &'a [(String, String)]) -> impl Iterator<Item = (&'a str, &'a str)> {
         let chosen = move |dimensions: bool| {
             client.iter().filter_map(move |(name, value)| {
-                let configured = self.forward.iter().find(|forward| forward.eq_ignore_ascii_case(name))?;
+                let configured = self.forward.iter().find(|forward| is_same_dimension(forward, name))?;
                 let is_dimension = is_dimension(name);
-                let spelling = if is_dimension { name } else { configured };
+                let spelling = if is_dimension && configured.eq_ignore_ascii_case(name) { name } else { configured };
                 (is_dimension == dimensions).then_some((spelling.as_str(), value.as_str()))
             })
         };

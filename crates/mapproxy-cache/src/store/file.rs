@@ -135,6 +135,16 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// The tile as MapProxy names it for clients that write `TIME`; ours are in lower case.
+fn in_capitals(key: &TileKey) -> Option<TileKey> {
+    let has_small = |name: &str| name.bytes().any(|b| b.is_ascii_lowercase());
+    if !key.dimensions.iter().any(|(name, _)| has_small(name)) {
+        return None;
+    }
+    let capitals = key.dimensions.iter().map(|(name, value)| (name.to_ascii_uppercase(), value.clone()));
+    Some(TileKey { coord: key.coord, dimensions: capitals.collect() })
+}
+
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
     move |error| StoreError { action, what: path.display().to_string(), reason: explain(&error) }
 }
@@ -152,7 +162,10 @@ impl TileStore for FileStore {
     fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError> {
         let path = self.path(key)?;
         match self.read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match in_capitals(key) {
+                Some(key) => self.load(&key),
+                None => Ok(None),
+            },
             result => result.map_err(failed("read", &path)),
         }
     }

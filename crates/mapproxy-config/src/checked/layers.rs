@@ -18,6 +18,8 @@ pub struct Layer {
     pub layers: Vec<Layer>,
     /// The layer's own range of resolutions; `None` takes that of its sources or members.
     pub resolution: Option<ResRange>,
+    /// `dimensions`.
+    pub dimensions: Vec<Dimension>,
     /// `md`.
     pub md: LayerMetadata,
 }
@@ -33,8 +35,29 @@ pub struct TileLayer {
     pub at: Origin,
     /// `tile_sources`, or the one cache in `sources`: at least one.
     pub caches: Vec<Name>,
+    /// `dimensions`.
+    pub dimensions: Vec<Dimension>,
     /// `md`.
     pub md: LayerMetadata,
+}
+
+/// A dimension of a layer, its values as they were written.
+#[derive(Debug, Clone)]
+pub struct Dimension {
+    /// Its key.
+    pub name: Name,
+    /// Where it was written.
+    pub at: Origin,
+    /// `values`: at least one.
+    pub values: Vec<String>,
+    /// `default`.
+    pub default: Option<String>,
+    /// `units`.
+    pub units: Option<String>,
+    /// `unit_symbol`.
+    pub unit_symbol: Option<String>,
+    /// `nearest_value`: a value that is not there stands for the nearest that is.
+    pub nearest_value: bool,
 }
 
 /// A range of resolutions, in metres per pixel.

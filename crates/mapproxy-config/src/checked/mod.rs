@@ -27,7 +27,7 @@ pub use coverage::{Coverage, CoverageFile, CoverageShape};
 pub use globals::{Globals, HttpMethod, HttpOptions};
 pub use grids::{Grid, GridOrigin, Levels, ResFactor};
 pub use image::{Color, Encoding, ImageDefaults, ImageMode, ImageOptions, Quantizer, Resampling, TiffCompression};
-pub use layers::{Layer, LayerMetadata, ResRange, TileLayer};
+pub use layers::{Dimension, Layer, LayerMetadata, ResRange, TileLayer};
 pub use seed::{Cleanup, LevelSelection, RemoveBefore, Seed, SeedConfig};
 pub use services::{
     BboxSrs, Contact, Demo, KeywordList, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,

@@ -143,5 +143,8 @@ record! {
     pub struct Dimension {
         values: Vec<Spanned<DimensionValue>> [required],
         default: DimensionValue,
+        units: Text,
+        unit_symbol: Text,
+        nearest_value: bool,
     }
 }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::{Resolver, origin};
 use crate::check::{Prefer, Sections};
-use crate::checked::layers::{Attribution, Identifier, Logo, MetadataUrl, OnlineData};
+use crate::checked::layers::{Attribution, Dimension, Identifier, Logo, MetadataUrl, OnlineData};
 use crate::checked::{KeywordList, Layer, LayerMetadata, Name, Source, SourceKind, SourceRef, SourceTarget, TileLayer};
 use crate::diagnostic::Severity;
 use crate::position::{Span, Spanned};
@@ -63,6 +63,7 @@ impl Resolver<'_> {
                 sources: Vec::new(),
                 layers,
                 resolution: None,
+                dimensions: Vec::new(),
                 md: LayerMetadata::default(),
             })
         };
@@ -91,6 +92,7 @@ impl Resolver<'_> {
         let resolution = self.res_range(&raw.min_res, &raw.max_res, &raw.min_scale, &raw.max_scale, path);
         let md = raw.md.as_ref().map(|md| layer_metadata(md)).unwrap_or_default();
         self.layer_support(raw, path);
+        let dimensions = self.dimensions(raw, path);
         if let Some(name) = &name
             && let Some(caches) = self.tile_caches(raw, &sources, &shown, path, walk)
         {
@@ -99,6 +101,7 @@ impl Resolver<'_> {
                 title: title.clone(),
                 at: origin(path, raw.span),
                 caches,
+                dimensions: dimensions.clone(),
                 md: md.clone(),
             };
             walk.tiled.insert(Arc::clone(name), layer);
@@ -110,7 +113,7 @@ impl Resolver<'_> {
         if sources.is_empty() && members.is_empty() && raw.legendurl.is_none() {
             return None;
         }
-        Some(Layer { name, title, at: origin(path, raw.span), sources, layers: members, resolution, md })
+        Some(Layer { name, title, at: origin(path, raw.span), sources, layers: members, resolution, dimensions, md })
     }
 
     fn layer_sources(&mut self, raw: &raw::Layer, shown: &str, path: &str, walk: &Walk<'_>) -> Vec<SourceRef> {
@@ -187,15 +190,35 @@ impl Resolver<'_> {
                 support::is_supported(self.findings, "legend", legend.span, format!("{path}.{key}"));
             }
         }
-        if let Some(dimensions) = &raw.dimensions {
-            support::is_supported(self.findings, "dimensions", dimensions.span, format!("{path}.dimensions"));
-            for (name, entry) in &dimensions.value {
-                if entry.value.values.as_ref().is_some_and(|values| values.value.is_empty()) {
-                    let message = format!("dimension '{name}' has no values");
-                    self.findings.error(entry.value.span, format!("{path}.dimensions.{name}"), message);
-                }
+    }
+
+    fn dimensions(&mut self, raw: &raw::Layer, path: &str) -> Vec<Dimension> {
+        let written = |value: &raw::DimensionValue| value.0.python_text().map(|text| text.into_owned());
+        let mut dimensions: Vec<Dimension> = Vec::new();
+        for (name, entry) in raw.dimensions.iter().flat_map(|dimensions| &dimensions.value) {
+            let path = format!("{path}.dimensions.{name}");
+            let raw = &entry.value;
+            if dimensions.iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
+                self.findings.error(entry.key_span, path, format!("dimension '{name}' is there twice"));
+                continue;
             }
+            let values = raw.values.iter().flat_map(|values| values.value.iter());
+            let values: Vec<String> = values.filter_map(|value| written(&value.value)).collect();
+            if values.is_empty() {
+                self.findings.error(raw.span, path, format!("dimension '{name}' has no values"));
+                continue;
+            }
+            dimensions.push(Dimension {
+                name: Arc::clone(name),
+                at: origin(path, raw.span),
+                values,
+                default: raw.default.as_ref().and_then(|default| written(&default.value)),
+                units: text(&raw.units),
+                unit_symbol: text(&raw.unit_symbol),
+                nearest_value: raw.nearest_value.as_ref().is_some_and(|nearest| nearest.value),
+            });
         }
+        dimensions
     }
 }
 

@@ -139,6 +139,7 @@ impl Parts<'_> {
         let [columns, rows] = config.meta_size;
         let options = ManagerOptions {
             dimensions: self.dimensions_of(config),
+            announced: self.announced_for(&config.name),
             name: Arc::clone(&config.name),
             grid,
             store,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use mapproxy_config::checked::{self, SourceRef, SourceTarget};
+use mapproxy_config::checked::{self, SourceKind, SourceRef, SourceTarget};
 use mapproxy_grid::{MapExtent, ResolutionRange, Srs, TransformError};
 use mapproxy_map::MapSource;
+use mapproxy_map::dimension::{Dimension, DimensionOptions};
 
 use super::Parts;
 use super::sources::{SourceUse, resolutions};
@@ -53,8 +54,93 @@ impl Parts<'_> {
             children,
             resolutions,
             extent,
+            dimensions: self.dimensions(&config.dimensions),
+            forwards_styles: self.forwards_styles(config),
             metadata: Arc::new(metadata(&config.md)),
         })
+    }
+
+    /// Each is made once, however many services offer it.
+    pub(super) fn dimensions(&self, config: &[checked::Dimension]) -> Vec<Arc<Dimension>> {
+        config.iter().filter_map(|config| self.dimension(config)).collect()
+    }
+
+    fn dimension(&self, config: &checked::Dimension) -> Option<Arc<Dimension>> {
+        let path = &config.at.path;
+        if let Some(built) = self.dimensions.borrow().get(path) {
+            return built.clone();
+        }
+        let options = DimensionOptions {
+            name: config.name.to_string(),
+            values: config.values.clone(),
+            default: config.default.clone(),
+            units: config.units.clone(),
+            unit_symbol: config.unit_symbol.clone(),
+            nearest: config.nearest_value,
+        };
+        let built = self.told(&config.at, Dimension::new(&options)).map(Arc::new);
+        self.dimensions.borrow_mut().insert(Arc::clone(path), built.clone());
+        built
+    }
+
+    /// The dimensions of all layers that show a cache, directly or through others.
+    pub(super) fn announced_for(&self, cache: &str) -> Vec<Arc<Dimension>> {
+        let mut found = Vec::new();
+        if let Some(root) = &self.config.root_layer {
+            self.collect_announced(root, cache, &mut Vec::new(), &mut found);
+        }
+        for layer in self.config.tile_layers.values() {
+            if layer.caches.iter().any(|name| self.leads_to(name, cache)) {
+                found.extend(self.dimensions(&layer.dimensions));
+            }
+        }
+        let mut unique: Vec<Arc<Dimension>> = Vec::new();
+        for dimension in found {
+            if !unique.iter().any(|known| Arc::ptr_eq(known, &dimension)) {
+                unique.push(dimension);
+            }
+        }
+        unique
+    }
+
+    fn collect_announced<'c>(
+        &self,
+        layer: &'c checked::Layer,
+        cache: &str,
+        above: &mut Vec<&'c [checked::Dimension]>,
+        found: &mut Vec<Arc<Dimension>>,
+    ) {
+        above.push(&layer.dimensions);
+        let shows =
+            |source: &SourceRef| matches!(&source.target, SourceTarget::Cache(name) if self.leads_to(name, cache));
+        if layer.sources.iter().any(shows) {
+            found.extend(above.iter().flat_map(|dimensions| self.dimensions(dimensions)));
+        }
+        for member in &layer.layers {
+            self.collect_announced(member, cache, above, found);
+        }
+        above.pop();
+    }
+
+    /// `cache` is `from`, or a source of it.
+    fn leads_to(&self, from: &str, cache: &str) -> bool {
+        let is_below =
+            |source: &SourceRef| matches!(&source.target, SourceTarget::Cache(name) if self.leads_to(name, cache));
+        from == cache || self.config.caches.get(from).is_some_and(|from| from.sources.iter().any(is_below))
+    }
+
+    /// All that is drawn of a layer asks its server for the styles that clients name.
+    fn forwards_styles(&self, config: &checked::Layer) -> bool {
+        let forwards = |source: &SourceRef| match &source.target {
+            SourceTarget::Cache(_) => false,
+            SourceTarget::Source { name, .. } => match self.config.sources.get(name).map(|source| &source.kind) {
+                Some(SourceKind::Wms(wms)) => {
+                    wms.forward_req_params.iter().any(|name| name.eq_ignore_ascii_case("styles"))
+                }
+                _ => false,
+            },
+        };
+        !config.sources.is_empty() && config.sources.iter().all(forwards)
     }
 
     fn layer_source(&self, source: &SourceRef) -> Option<Arc<dyn MapSource>> {
@@ -87,6 +173,7 @@ impl Parts<'_> {
             title: config.title.clone(),
             metadata: Arc::new(metadata(&config.md)),
             tile_sets,
+            dimensions: self.dimensions(&config.dimensions),
             info: Vec::new(),
             legend_urls: LegendUrls::default(),
         }

@@ -22,9 +22,10 @@ use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::Name;
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
 use mapproxy_grid::{Coverage, ResolutionRange, Srs, TileGrid};
-use mapproxy_map::MapSource;
+use mapproxy_map::{Dimension, MapSource};
 
 use crate::auth::{Authorizer, Gate};
+use crate::decorate::{Decorator, Decorators};
 use crate::{App, Observer, ProxyRules, ProxyRulesError};
 
 /// Builds an [`App`] with what a configuration alone cannot say.
@@ -40,6 +41,7 @@ struct Extras {
     http_client: Option<Arc<dyn HttpClient>>,
     proxies: ProxyRules,
     gate: Gate,
+    decorators: Decorators,
     observer: Option<Arc<dyn Observer>>,
     sources: HashMap<String, SourceFactory>,
     stores: HashMap<String, StoreFactory>,
@@ -154,6 +156,13 @@ impl AppBuilder {
         self
     }
 
+    /// Has `decorator` draw on each map and tile before it is sent, after those given before.
+    #[must_use]
+    pub fn decorate(mut self, decorator: Arc<dyn Decorator>) -> AppBuilder {
+        self.extras.decorators = self.extras.decorators.with(decorator);
+        self
+    }
+
     /// Makes the source called `name`, which the configuration has with `type: custom`. An error stops the build, and
     /// is told with the place in the configuration.
     #[must_use]
@@ -226,6 +235,8 @@ struct Parts<'a> {
     preferred_srs: Arc<Vec<(Srs, Vec<Srs>)>>,
     grids: RefCell<HashMap<Name, Option<Arc<TileGrid>>>>,
     caches: RefCell<HashMap<Name, Option<Arc<caches::BuiltCache>>>>,
+    /// By their place in the configuration.
+    dimensions: RefCell<HashMap<Arc<str>, Option<Arc<Dimension>>>>,
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
@@ -238,6 +249,7 @@ impl<'a> Parts<'a> {
             preferred_srs: Arc::default(),
             grids: RefCell::default(),
             caches: RefCell::default(),
+            dimensions: RefCell::default(),
             diagnostics: RefCell::default(),
         };
         if let Some(directory) = &config.globals.proj_data_dir {

@@ -127,6 +127,7 @@ impl Parts<'_> {
             hide_error_details: self.config.globals.http.hide_error_details,
             tile_layers: tile_layers.iter().cloned().map(Arc::new).collect(),
             gate: self.extras.gate.clone(),
+            decorators: self.extras.decorators.clone(),
         })
     }
 
@@ -137,6 +138,13 @@ impl Parts<'_> {
             if let SourceKind::Wms(wms) = &source.kind {
                 names.extend(wms.forward_req_params.iter().cloned());
             }
+        }
+        fn add_dimensions(layer: &checked::Layer, names: &mut Vec<String>) {
+            names.extend(layer.dimensions.iter().map(|dimension| dimension.name.to_string()));
+            layer.layers.iter().for_each(|layer| add_dimensions(layer, names));
+        }
+        if let Some(root) = &self.config.root_layer {
+            add_dimensions(root, &mut names);
         }
         names.sort_unstable();
         names.dedup();
@@ -159,6 +167,7 @@ impl Parts<'_> {
             max_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             gate: self.extras.gate.clone(),
+            decorators: self.extras.decorators.clone(),
         }))
     }
 
@@ -177,6 +186,7 @@ impl Parts<'_> {
             max_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             gate: self.extras.gate.clone(),
+            decorators: self.extras.decorators.clone(),
         })
     }
 }

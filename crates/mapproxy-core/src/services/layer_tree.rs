@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mapproxy_grid::ResolutionRange;
-use mapproxy_map::{MapQuery, MapSource};
+use mapproxy_map::dimension::{self, Dimension, InvalidValue, Resolved};
+use mapproxy_map::wrap::Dimensioned;
+use mapproxy_map::{Dimensions, MapQuery, MapSource};
 
 use crate::MapLayer;
 use crate::auth::{Permit, Refusal};
@@ -23,6 +25,9 @@ struct Leaf {
     id: usize,
     name: Option<Arc<str>>,
     sources: Arc<[Arc<dyn MapSource>]>,
+    /// Its own dimensions, and those of the groups it is in.
+    dimensions: Arc<[Arc<Dimension>]>,
+    forwards_styles: bool,
     /// Its own range, and those of the groups between it and the name.
     resolutions: Vec<ResolutionRange>,
 }
@@ -30,12 +35,15 @@ struct Leaf {
 impl LayerTree {
     pub(crate) fn new(root: &MapLayer) -> LayerTree {
         let mut tree = LayerTree::default();
-        tree.add(root);
+        tree.add(root, &[]);
         tree
     }
 
-    fn add(&mut self, layer: &MapLayer) -> Vec<Leaf> {
-        let below: Vec<Leaf> = layer.children.iter().flat_map(|child| self.add(child)).collect();
+    fn add(&mut self, layer: &MapLayer, inherited: &[Arc<Dimension>]) -> Vec<Leaf> {
+        let is_replaced = |above: &&Arc<Dimension>| layer.dimensions.iter().any(|own| own.name() == above.name());
+        let inherited = inherited.iter().filter(|above| !is_replaced(above));
+        let dimensions: Arc<[Arc<Dimension>]> = layer.dimensions.iter().chain(inherited).cloned().collect();
+        let below: Vec<Leaf> = layer.children.iter().flat_map(|child| self.add(child, &dimensions)).collect();
         let mut leaves = if layer.sources.is_empty() {
             below
         } else {
@@ -44,6 +52,8 @@ impl LayerTree {
                 id: self.leaves,
                 name: layer.name.as_deref().map(Arc::from),
                 sources: layer.sources.as_slice().into(),
+                dimensions,
+                forwards_styles: layer.forwards_styles,
                 resolutions: Vec::new(),
             }]
         };
@@ -61,44 +71,100 @@ impl LayerTree {
         names.into_iter().find(|name| !self.named.contains_key(*name))
     }
 
+    /// All that is drawn for the name asks its server for the styles that clients name.
+    pub(crate) fn forwards_styles(&self, name: &str) -> bool {
+        self.named.get(name).is_some_and(|leaves| !leaves.is_empty() && leaves.iter().all(|leaf| leaf.forwards_styles))
+    }
+
     /// The layers that are shown at the resolution of `query`, bottom to top. A layer named twice, alone or as part of a
     /// group, is drawn where it comes first.
     pub(crate) fn select(&self, names: &[String], query: &MapQuery) -> Selection<'_> {
         let mut seen = Vec::new();
-        let mut leaves = Vec::new();
-        for leaf in names.iter().filter_map(|name| self.named.get(name)).flatten() {
+        let mut chosen = Vec::new();
+        let asked = names.iter().enumerate().filter_map(|(asked, name)| Some((asked, self.named.get(name)?)));
+        for (asked, leaf) in asked.flat_map(|(asked, leaves)| leaves.iter().map(move |leaf| (asked, leaf))) {
             if seen.contains(&leaf.id) {
                 continue;
             }
             seen.push(leaf.id);
             if leaf.is_shown(query) {
                 let is_named = leaf.name.as_deref().is_some_and(|name| names.iter().any(|asked| asked == name));
-                leaves.push((leaf, is_named));
+                chosen.push(Chosen { leaf, is_named, asked, dimensions: None });
             }
         }
-        Selection { leaves }
+        Selection { chosen }
     }
 }
 
 /// Layers to be drawn, for those who have a permit.
 #[derive(Debug)]
 pub(crate) struct Selection<'a> {
-    /// With whether the request names them, rather than a group they are in.
-    leaves: Vec<(&'a Leaf, bool)>,
+    chosen: Vec<Chosen<'a>>,
 }
+
+#[derive(Debug)]
+struct Chosen<'a> {
+    leaf: &'a Leaf,
+    /// The request names it, rather than a group it is in.
+    is_named: bool,
+    /// Which of the names that were asked for it came with.
+    asked: usize,
+    /// Where they are not those of the query.
+    dimensions: Option<Dimensions>,
+}
+
+/// A dimension for which a client named no value, or one that is not there, and what was taken for it.
+pub(crate) type Replaced = (Arc<Dimension>, Resolved);
 
 impl<'a> Selection<'a> {
     pub(crate) fn names(&self) -> Vec<&'a str> {
-        self.leaves.iter().filter_map(|(leaf, _)| leaf.name.as_deref()).collect()
+        self.chosen.iter().filter_map(|chosen| chosen.leaf.name.as_deref()).collect()
+    }
+
+    /// Has each layer drawn in its style, of which there is one for each name that was asked for, or one for all.
+    pub(crate) fn set_styles(&mut self, styles: &[&str], query: &MapQuery) {
+        for Chosen { asked, dimensions, .. } in &mut self.chosen {
+            let style = styles.get(*asked).or(styles.first()).copied().unwrap_or_default();
+            let others = dimensions.as_ref().unwrap_or(&query.dimensions).iter();
+            let mut own: Vec<_> = others.filter(|(name, _)| !name.eq_ignore_ascii_case("styles")).cloned().collect();
+            own.push(("styles".to_owned(), style.to_owned()));
+            *dimensions = Some(own.into());
+        }
+    }
+
+    /// Gives each layer the values of its dimensions that the query means, and the query those that all layers share.
+    pub(crate) fn resolve_dimensions(&mut self, query: &mut MapQuery) -> Result<Vec<Replaced>, InvalidValue> {
+        let mut replaced: Vec<Replaced> = Vec::new();
+        for Chosen { leaf, dimensions, .. } in &mut self.chosen {
+            let asked = dimensions.as_ref().unwrap_or(&query.dimensions);
+            let (values, others) = dimension::resolve(&leaf.dimensions, asked)?;
+            *dimensions = Some(values);
+            for (dimension, value) in others {
+                if !replaced.iter().any(|(known, _)| known.name() == dimension.name()) {
+                    replaced.push((dimension, value));
+                }
+            }
+        }
+        if let Some(first) = self.chosen.first().and_then(|first| first.dimensions.clone())
+            && self.chosen.iter().all(|chosen| chosen.dimensions.as_ref() == Some(&first))
+        {
+            query.dimensions = first;
+            self.chosen.iter_mut().for_each(|chosen| chosen.dimensions = None);
+        }
+        Ok(replaced)
     }
 
     /// The sources, as far as they may be seen. Of what the caller may not see, it is told what it named itself; the
     /// rest is left out.
     pub(crate) fn sources(&self, permit: &Permit) -> Result<Vec<Arc<dyn MapSource>>, Refusal> {
         let mut sources = Vec::new();
-        for (leaf, is_named) in &self.leaves {
+        for Chosen { leaf, is_named, dimensions, .. } in &self.chosen {
+            let own = |source| match dimensions {
+                Some(own) => Arc::new(Dimensioned::new(source, Arc::clone(own))) as Arc<dyn MapSource>,
+                None => source,
+            };
             match permit.sources(leaf.name.as_deref(), &leaf.sources) {
-                Some(visible) => sources.extend(visible),
+                Some(visible) => sources.extend(visible.into_iter().map(own)),
                 None if *is_named => return Err(Refusal::Forbidden),
                 None => {}
             }

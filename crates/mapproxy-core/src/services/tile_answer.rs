@@ -6,15 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use mapproxy_cache::{Tile, TileManager};
-use mapproxy_grid::{Coverage, Origin, Size, TileCoord, TileGrid};
+use mapproxy_grid::{Coverage, MapExtent, Origin, Size, TileCoord, TileGrid};
 use mapproxy_image::{Codec, Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels, mask};
 use mapproxy_map::{Dimensions, MapError};
 use mapproxy_trace as trace;
 
-use crate::auth::{TilePermit, Visible};
-use crate::conditional::Validators;
-use crate::response::{forbid_caching, respond};
-use crate::{CacheState, Response};
+use crate::auth::{Operation, TilePermit, Visible};
+use crate::conditional::{Validators, open_tag_of};
+use crate::decorate::{Decorators, Picture};
+use crate::response::{forbid_caching, keep_private, respond};
+use crate::{CacheState, Incoming, Response};
 
 /// How long a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,20 +42,37 @@ impl Place {
     }
 }
 
+/// How a tile is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// What it is an answer to.
+    pub(crate) operation: Operation,
+    /// The layer as the request names it.
+    pub(crate) layer: &'a str,
+    pub(crate) dimensions: &'a Dimensions,
+    pub(crate) patience: Patience,
+    /// How long clients may keep it.
+    pub(crate) max_age: Duration,
+    /// Who draws on it.
+    pub(crate) decorators: &'a Decorators,
+    pub(crate) request: &'a Incoming<'a>,
+}
+
 /// The answer with a tile, as far as it may be seen; `None` where there was no patience to wait for it.
-pub(crate) fn answer(
-    permit: &TilePermit<'_>,
-    patience: Patience,
-    max_age: Duration,
-    request: &HeaderMap,
-) -> Option<Result<Response, MapError>> {
+pub(crate) fn answer(permit: &TilePermit<'_>, wanted: &Wanted<'_>) -> Option<Result<Response, MapError>> {
+    let Wanted { patience, max_age, .. } = *wanted;
+    let request = wanted.request.headers;
     let manager = permit.manager();
+    if wanted.decorators.concern(wanted.operation) {
+        // Somebody else's code, which may take its time.
+        return (patience == Patience::Unlimited).then(|| decorated(permit, wanted));
+    }
     let areas = match permit.visible() {
         Visible::All => &[][..],
         Visible::Inside(areas) => areas,
         Visible::Nothing => return Some(Ok(respond_empty(manager))),
     };
-    let tile = match fetch(manager, permit.coord(), patience)? {
+    let tile = match fetch(manager, permit.coord(), wanted.dimensions, patience)? {
         Ok(tile) => tile,
         Err(error) => return Some(Err(error)),
     };
@@ -64,15 +82,20 @@ pub(crate) fn answer(
     Some(clipped(manager, permit.coord(), tile, areas))
 }
 
-fn fetch(manager: &TileManager, coord: TileCoord, patience: Patience) -> Option<Result<Tile, MapError>> {
-    let dimensions = Dimensions::default();
-    match (manager.load_kept(coord, &dimensions), patience) {
+fn fetch(
+    manager: &TileManager,
+    coord: TileCoord,
+    dimensions: &Dimensions,
+    patience: Patience,
+) -> Option<Result<Tile, MapError>> {
+    let dimensions = &manager.own_dimensions(dimensions);
+    match (manager.load_kept(coord, dimensions), patience) {
         (Ok(Some(tile)), _) => {
             trace::count(trace::Tiles { hit: 1, ..trace::Tiles::default() });
             Some(Ok(tile))
         }
         (_, Patience::None) => None,
-        (Ok(None), Patience::Unlimited) => Some(manager.load(coord, &dimensions)),
+        (Ok(None), Patience::Unlimited) => Some(manager.load(coord, dimensions)),
         (Err(error), Patience::Unlimited) => Some(Err(error)),
     }
 }
@@ -104,18 +127,73 @@ fn whole(manager: &TileManager, tile: Tile, max_age: Duration, request: &HeaderM
 /// validators: those of the tile would tell a client that it may keep more, or less, than it may see.
 fn clipped(manager: &TileManager, coord: TileCoord, tile: Tile, areas: &[Coverage]) -> Result<Response, MapError> {
     let Some(bytes) = tile.bytes else { return Ok(respond_empty(manager)) };
-    let bbox = manager.grid().tile_bbox(coord);
     let draw = || {
-        let pixels = MapImage::from_encoded(bytes, Arc::clone(manager.image())).into_pixels()?;
-        let clip = |pixels, area| mask::clip(pixels, &bbox, manager.grid().srs(), area);
-        let pixels = areas.iter().try_fold(pixels, clip)?;
-        let options = ImageOptions { format: Some(ImageFormat::png()), mode: None, ..(**manager.image()).clone() };
-        let options = options.with_transparent(true);
-        MapImage::from_pixels(pixels, options.clone().into()).encode(&options)
+        let image = clip(manager, coord, bytes, areas)?;
+        image.encode(image.options())
     };
-    let encoded = draw().map_err(|error| MapError::Image { source_name: Arc::clone(manager.name()), error })?;
+    let encoded = draw().map_err(|error| image_failed(manager, error))?;
     let response = respond(StatusCode::OK, Codec::Png.content_type(), encoded.bytes);
     Ok(if tile.cacheable { response } else { forbid_caching(response) })
+}
+
+fn clip(
+    manager: &TileManager,
+    coord: TileCoord,
+    bytes: Bytes,
+    areas: &[Coverage],
+) -> Result<MapImage, mapproxy_image::ImageError> {
+    let bbox = manager.grid().tile_bbox(coord);
+    let pixels = MapImage::from_encoded(bytes, Arc::clone(manager.image())).into_pixels()?;
+    let clip = |pixels, area| mask::clip(pixels, &bbox, manager.grid().srs(), area);
+    let pixels = areas.iter().try_fold(pixels, clip)?;
+    Ok(MapImage::from_pixels(pixels, transparent_png(manager)))
+}
+
+/// For tiles that are, or become, transparent whatever their cache's format.
+fn transparent_png(manager: &TileManager) -> Arc<ImageOptions> {
+    let options = ImageOptions { format: Some(ImageFormat::png()), mode: None, ..(**manager.image()).clone() };
+    Arc::new(options.with_transparent(true))
+}
+
+fn image_failed(manager: &TileManager, error: mapproxy_image::ImageError) -> MapError {
+    MapError::Image { source_name: Arc::clone(manager.name()), error }
+}
+
+/// The tile with what the embedding program draws on it. Its validators are its own: see `decorate`.
+fn decorated(permit: &TilePermit<'_>, wanted: &Wanted<'_>) -> Result<Response, MapError> {
+    let manager = permit.manager();
+    let size = manager.grid().tile_size();
+    let empty = || Ok(MapImage::blank(size, transparent_png(manager)));
+    let load = || fetch(manager, permit.coord(), wanted.dimensions, Patience::Unlimited).unwrap_or(Ok(Tile::EMPTY));
+    let (image, cacheable) = match permit.visible() {
+        Visible::Nothing => (empty(), true),
+        visible => {
+            let Tile { bytes, cacheable, .. } = load()?;
+            let image = match (bytes, visible) {
+                (None, _) => empty(),
+                (Some(bytes), Visible::Inside(areas)) => clip(manager, permit.coord(), bytes, areas),
+                (Some(bytes), _) => Ok(MapImage::from_encoded(bytes, Arc::clone(manager.image()))),
+            };
+            (image, cacheable)
+        }
+    };
+    let image = image.map_err(|error| image_failed(manager, error))?.with_cacheable(cacheable);
+    let options = Arc::clone(image.options());
+    let extent = MapExtent::new(manager.grid().tile_bbox(permit.coord()), manager.grid().srs().clone());
+    let layers = [wanted.layer];
+    let picture = Picture::new(wanted.operation, &layers, &extent, wanted.request.request());
+    let image = wanted.decorators.apply(image, &picture)?;
+    let bytes = image.encode(&options).map_err(|error| image_failed(manager, error))?.bytes;
+    let content_type = Codec::sniff(&bytes).map_or("application/octet-stream", Codec::content_type);
+    let etag = open_tag_of(&bytes) + "\"";
+    let response = respond(StatusCode::OK, content_type, bytes);
+    if !image.cacheable() {
+        return Ok(forbid_caching(response));
+    }
+    let max_age = wanted.decorators.max_age(wanted.operation);
+    let validators = Validators { etag: Some(etag), modified: None, max_age: max_age.unwrap_or_default() };
+    let response = validators.apply(wanted.request.headers, response);
+    Ok(if max_age.is_some() { response } else { keep_private(response) })
 }
 
 fn respond_empty(manager: &TileManager) -> Response {

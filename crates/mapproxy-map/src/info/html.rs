@@ -4,9 +4,8 @@
 //! passed on as it came.
 
 /// Elements without an end tag.
-const VOID: [&str; 14] = [
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
-];
+const VOID: [&str; 14] =
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
 
 /// Elements whose content is no markup.
 const RAW: [&str; 4] = ["script", "style", "textarea", "title"];
@@ -202,7 +201,9 @@ mod tests {
 
     #[test]
     fn broken_markup_is_no_trouble() {
-        for text in ["<", "</", "<a", "<!--", "<body", "<body>", "</body><body>", "<a b=\"", "a < b > c", "<ä>", "\u{1}"] {
+        for text in
+            ["<", "</", "<a", "<!--", "<body", "<body>", "</body><body>", "<a b=\"", "a < b > c", "<ä>", "\u{1}"]
+        {
             let merged = merge(&[text, text]);
             assert!(merged.len() < 200, "{merged}");
         }

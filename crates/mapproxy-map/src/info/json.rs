@@ -64,7 +64,8 @@ mod tests {
             "no json",
             r#"{"features": [{"id": 2}], "n": 2, "d": {"y": 1, "x": [2]}, "ä": "ü", "type": null}"#,
         ]);
-        let expected = r#"{"type":"FeatureCollection","features":[{"id":1},{"id":2}],"n":2,"d":{"x":[1,2],"y":1},"ä":"ü"}"#;
+        let expected =
+            r#"{"type":"FeatureCollection","features":[{"id":1},{"id":2}],"n":2,"d":{"x":[1,2],"y":1},"ä":"ü"}"#;
         assert_eq!(merged.as_deref(), Some(expected));
     }
 

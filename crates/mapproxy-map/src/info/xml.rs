@@ -196,7 +196,8 @@ mod tests {
     fn names(text: &str) -> Vec<(String, String)> {
         let document = Document::parse(text).unwrap();
         let elements = document.descendants().filter(Node::is_element);
-        let name = |node: Node<'_, '_>| (node.tag_name().namespace().unwrap_or("").into(), node.tag_name().name().into());
+        let name =
+            |node: Node<'_, '_>| (node.tag_name().namespace().unwrap_or("").into(), node.tag_name().name().into());
         elements.map(name).collect()
     }
 

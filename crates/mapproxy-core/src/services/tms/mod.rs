@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mapproxy_grid::{Bbox, Level, Origin, Srs, TileCoord, TileGrid};
-use mapproxy_map::MapError;
+use mapproxy_map::{Dimensions, MapError, dimension};
 use mapproxy_trace as trace;
 
 use super::ServiceMetadata;
-use super::tile_answer::{Patience, Place, answer};
+use super::tile_answer::{Patience, Place, Wanted, answer};
 use crate::auth::{Gate, Operation, Permit, Refusal};
+use crate::decorate::Decorators;
 use crate::response::{forbid_caching, plain, respond};
 use crate::{Incoming, Response, Service, TileLayer, TileSet};
 
@@ -35,6 +36,8 @@ pub struct TmsOptions {
     pub hide_error_details: bool,
     /// Who may see what.
     pub gate: Gate,
+    /// Who draws on pictures before they are sent.
+    pub decorators: Decorators,
 }
 
 /// `/tms` and `/tiles`, or `/kml`, whose options are its own.
@@ -56,6 +59,8 @@ struct TileMap {
     spec: String,
     profile: Profile,
     tiles: TileSet,
+    /// The protocol knows none; these are the defaults.
+    dimensions: Dimensions,
 }
 
 /// TMS 1.0.0, "Global profiles".
@@ -129,6 +134,7 @@ impl Tms {
                     spec,
                     profile: Profile::of(grid),
                     tiles: tiles.clone(),
+                    dimensions: dimension::defaults(&layer.dimensions),
                 });
             }
         }
@@ -221,14 +227,23 @@ impl Tms {
             return Some(self.overlay(request, layer, spec, Some([z, x, y])));
         }
         let permit = self.place(request, dialect, layer, spec, [z, x, y_ext]).and_then(|(map, tile)| {
-            Ok(self.options.gate.ask_for_tile(dialect.operation(), request, &map.layer, &map.tiles, tile)?)
+            Ok((map, self.options.gate.ask_for_tile(dialect.operation(), request, &map.layer, &map.tiles, tile)?))
         });
-        let permit = match permit {
+        let (map, permit) = match permit {
             Ok(permit) => permit,
             Err(error) => return Some(Err(error)),
         };
         let _place = trace::within(|| trace::Place::Layer(layer.into()));
-        Some(answer(&permit, patience, self.options.max_age, request.headers)?.map_err(TmsError::Map))
+        let wanted = Wanted {
+            operation: dialect.operation(),
+            layer: &map.layer,
+            dimensions: &map.dimensions,
+            patience,
+            max_age: self.options.max_age,
+            decorators: &self.options.decorators,
+            request,
+        };
+        Some(answer(&permit, &wanted)?.map_err(TmsError::Map))
     }
 
     fn place(

@@ -118,8 +118,34 @@ impl DocumentWriter<'_> {
         };
         self.xml.raw(&format!(
             "<!DOCTYPE WMT_MS_Capabilities SYSTEM \"http://schemas.opengis.net/wms/{dtd}\" [\n\
-             <!ELEMENT VendorSpecificCapabilities {vendor}\n]>\n"
+             <!ELEMENT VendorSpecificCapabilities {vendor}\n{}]>\n",
+            self.dimension_declarations()
         ));
+    }
+
+    /// What the DTD of the version lacks of dimensions. The attributes are those of 1.3.0, and so is the text in
+    /// `Dimension`, where clients of MapProxy look for the values.
+    fn dimension_declarations(&self) -> &'static str {
+        fn has_dimensions(layer: &MapLayer) -> bool {
+            !layer.dimensions.is_empty() || layer.children.iter().any(has_dimensions)
+        }
+        if !has_dimensions(&self.options.root) {
+            return "";
+        }
+        match self.version {
+            WmsVersion::V1_0_0 => {
+                "<!ELEMENT Layer (Name?, Title, Abstract?, Keywords?, SRS?, LatLonBoundingBox?, BoundingBox*, Dimension*, \
+                 DataURL?, Style*, ScaleHint?, Layer*)>\n<!ELEMENT Dimension (#PCDATA)>\n\
+                 <!ATTLIST Dimension name CDATA #REQUIRED units CDATA #REQUIRED unitSymbol CDATA #IMPLIED \
+                 default CDATA #IMPLIED nearestValue CDATA #IMPLIED>\n"
+            }
+            WmsVersion::V1_1_0 => {
+                "<!ELEMENT Dimension (#PCDATA)>\n\
+                 <!ATTLIST Dimension default CDATA #IMPLIED nearestValue CDATA #IMPLIED>\n"
+            }
+            WmsVersion::V1_1_1 => "<!ATTLIST Dimension default CDATA #IMPLIED nearestValue CDATA #IMPLIED>\n",
+            WmsVersion::V1_3_0 => "",
+        }
     }
 
     fn service(&mut self) {
@@ -323,6 +349,7 @@ impl DocumentWriter<'_> {
         }
         self.srs_list(is_root);
         self.boxes(&boxes);
+        self.dimensions(layer);
         self.links(&metadata);
         self.scales(layer);
         for child in &layer.children {
@@ -371,6 +398,38 @@ impl DocumentWriter<'_> {
     fn bbox(&mut self, srs_attribute: &str, code: &str, [min_x, min_y, max_x, max_y]: [String; 4]) {
         let edges = [("minx", min_x.as_str()), ("miny", &min_y), ("maxx", &max_x), ("maxy", &max_y)];
         self.xml.empty("BoundingBox", &[&[(srs_attribute, code)], &edges[..]].concat());
+    }
+
+    /// 1.3.0 has the values in the element, 1.1.x have an `Extent` for them, 1.0.0 knows no dimensions; see
+    /// `dimension_declarations`.
+    fn dimensions(&mut self, layer: &MapLayer) {
+        let is_1_1 = matches!(self.version, WmsVersion::V1_1_0 | WmsVersion::V1_1_1);
+        let texts = layer.dimensions.iter().map(|dimension| dimension.announced().join(","));
+        let texts: Vec<String> = texts.collect();
+        for (dimension, text) in layer.dimensions.iter().zip(&texts) {
+            let nearest = if dimension.has_nearest() { "1" } else { "0" };
+            let mut attributes = vec![("name", &**dimension.name()), ("units", dimension.units())];
+            attributes.extend(dimension.unit_symbol().map(|symbol| ("unitSymbol", symbol)));
+            attributes.extend([("default", &**dimension.default_value()), ("nearestValue", nearest)]);
+            if self.version == WmsVersion::V1_3_0 && dimension.has_current() {
+                attributes.push(("current", "1"));
+            }
+            if self.version == WmsVersion::V1_1_1 {
+                self.xml.empty("Dimension", &attributes);
+            } else {
+                self.xml.element_with("Dimension", &attributes, text);
+            }
+        }
+        if !is_1_1 {
+            return;
+        }
+        for (dimension, text) in layer.dimensions.iter().zip(&texts) {
+            let mut attributes = vec![("name", &**dimension.name()), ("default", dimension.default_value())];
+            if self.version == WmsVersion::V1_1_1 && dimension.has_nearest() {
+                attributes.push(("nearestValue", "1"));
+            }
+            self.xml.element_with("Extent", &attributes, text);
+        }
     }
 
     fn links(&mut self, metadata: &LayerMetadata) {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::header::WARNING;
+use http::{HeaderValue, StatusCode};
 use mapproxy_grid::{Bbox, MapExtent, Srs};
 use mapproxy_image::{GeoReference, ImageError, ImageFormat, ImageOptions, MapImage};
+use mapproxy_map::dimension::Choice;
 use mapproxy_map::render::RenderOptions;
 use mapproxy_map::{MapError, MapQuery, MapSource, Purpose};
 use mapproxy_trace as trace;
@@ -12,9 +14,11 @@ use mapproxy_trace as trace;
 use super::Wms;
 use super::dialect::Dialect;
 use super::error::{Failure, WmsError};
-use super::request::GetMap;
+use super::request::{self, GetMap};
 use crate::auth::{self, Permit};
+use crate::decorate::Picture;
 use crate::response::{forbid_caching, respond};
+use crate::services::layer_tree::Replaced;
 use crate::services::map_drawing;
 use crate::{Incoming, Response};
 
@@ -28,6 +32,10 @@ pub(super) struct Plan<'a> {
     pub(super) options: Arc<ImageOptions>,
     /// What may be seen of the layers, bottom to top.
     sources: Vec<Arc<dyn MapSource>>,
+    /// The layers that these are of.
+    drawn: Vec<&'a str>,
+    /// Dimensions of which another value was taken than the client named.
+    replaced: Vec<Replaced>,
     pub(super) permit: Permit,
 }
 
@@ -46,7 +54,7 @@ impl Wms {
         if request.tiled
             && let Some(answer) = self.single_tile(&plan, incoming.headers)?
         {
-            return Ok(answer);
+            return Ok(tell_replaced(answer, &plan.replaced));
         }
         let image = self.draw(&plan).map_err(|error| self.map_error(&error))?;
         let image = if request.tiled {
@@ -54,9 +62,11 @@ impl Wms {
         } else {
             map_drawing::sign(image, self.options.attribution.as_deref()).map_err(|error| image_error(&error))?
         };
+        let image = self.decorate(image, &plan, incoming).map_err(|error| self.map_error(&error))?;
         let image = image.with_geo_reference(GeoReference { bbox: plan.query.bbox, srs: plan.query.srs.clone() });
         let encoded = image.encode(&plan.options).map_err(|error| image_error(&error))?;
         let response = respond(StatusCode::OK, plan.format.to_owned(), encoded.bytes);
+        let response = tell_replaced(response, &plan.replaced);
         Ok(if image.cacheable() { response } else { forbid_caching(response) })
     }
 
@@ -82,7 +92,7 @@ impl Wms {
         } else {
             request.bbox
         };
-        let query = MapQuery {
+        let mut query = MapQuery {
             bbox,
             size: request.size,
             srs: srs.clone(),
@@ -92,11 +102,37 @@ impl Wms {
             purpose: Purpose::Serve,
             kept: false,
         };
-        let selection = self.tree.select(&request.layers, &query);
+        let mut selection = self.tree.select(&request.layers, &query);
+        if let Some(styles) = self.named_styles(request)? {
+            selection.set_styles(&styles, &query);
+        }
         let subject = || (selection.names(), Some(MapExtent::new(query.bbox, query.srs.clone())));
         let permit = self.options.gate.ask(auth::Operation::WmsMap, incoming, subject)?;
+        let replaced = selection
+            .resolve_dimensions(&mut query)
+            .map_err(|error| WmsError::with_code("InvalidDimensionValue", error.to_string()))?;
         let sources = selection.sources(&permit)?;
-        Ok(Plan { layers: &request.layers, query, format, options: request.style.apply(options), sources, permit })
+        let drawn = selection.names();
+        let options = request.style.apply(options);
+        Ok(Plan { layers: &request.layers, query, format, options, sources, drawn, replaced, permit })
+    }
+
+    /// The style of each layer, or of all, for the sources to be asked for; `None`: no source has any.
+    fn named_styles<'a>(&self, request: &'a GetMap) -> Result<Option<Vec<&'a str>>, WmsError> {
+        if !request.dimensions.iter().any(|(name, _)| name.eq_ignore_ascii_case("styles")) {
+            return Ok(None);
+        }
+        let styles: Vec<&str> = request.styles.split(',').collect();
+        let has_one_each = styles.len() == request.layers.len();
+        let unknown = || request::unknown_styles(&request.styles);
+        for (index, _) in styles.iter().enumerate().filter(|(_, style)| !request::is_default_style(style)) {
+            match request.layers.get(index) {
+                Some(layer) if has_one_each && self.tree.forwards_styles(layer) => {}
+                _ => return Err(unknown()),
+            }
+        }
+        // The servers have never heard of a style by these names.
+        Ok(Some(styles.into_iter().map(|style| if request::is_default_style(style) { "" } else { style }).collect()))
     }
 
     /// The map, empty outside of the box that `bbox_srs` sets for its SRS.
@@ -107,6 +143,18 @@ impl Wms {
             hide_error_details: self.options.hide_error_details,
         };
         map_drawing::draw(&plan.sources, &plan.query, &plan.options, self.limit(&plan.query.srs), how)
+    }
+
+    /// The map with what the embedding program draws on it.
+    fn decorate(&self, image: MapImage, plan: &Plan<'_>, incoming: &Incoming<'_>) -> Result<MapImage, MapError> {
+        let extent = MapExtent::new(plan.query.bbox, plan.query.srs.clone());
+        let picture = Picture::new(auth::Operation::WmsMap, &plan.drawn, &extent, incoming.request());
+        self.options.decorators.apply(image, &picture)
+    }
+
+    /// Somebody draws on maps: a single tile is not sent as it is kept.
+    pub(super) fn is_decorated(&self) -> bool {
+        self.options.decorators.concern(auth::Operation::WmsMap)
     }
 
     pub(super) fn max_pixels(&self) -> u64 {
@@ -144,4 +192,16 @@ impl Wms {
 pub(super) fn image_error(error: &ImageError) -> WmsError {
     log::warn!(target: "mapproxy.service.wms", "{error}");
     WmsError::failed(format!("error while processing image file: {error}"))
+}
+
+/// Tells the client which values were taken for those it did not name (OGC 06-042, C.4.3).
+fn tell_replaced(mut response: Response, replaced: &[Replaced]) -> Response {
+    for (dimension, value) in replaced {
+        let what = if value.choice == Choice::Nearest { "Nearest" } else { "Default" };
+        let text = format!("99 {what} value used: {}={} {}", dimension.name(), value.value, dimension.units());
+        if let Ok(text) = HeaderValue::try_from(text.trim_end()) {
+            response.headers_mut().append(WARNING, text);
+        }
+    }
+    response
 }

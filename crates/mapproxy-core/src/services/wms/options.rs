@@ -9,6 +9,7 @@ use mapproxy_image::ImageOptions;
 use mapproxy_map::render::OnSourceErrors;
 
 use crate::auth::Gate;
+use crate::decorate::Decorators;
 use crate::services::ServiceMetadata;
 use crate::{MapLayer, TileLayer};
 
@@ -50,6 +51,8 @@ pub struct WmsOptions {
     pub tile_layers: Vec<Arc<TileLayer>>,
     /// Who may see what.
     pub gate: Gate,
+    /// Who draws on pictures before they are sent.
+    pub decorators: Decorators,
 }
 
 /// An SRS with the box to be announced and drawn in it.

@@ -59,6 +59,8 @@ fn without_sources(layer: &MapLayer, extent: Option<MapExtent>, children: Vec<Ma
         children,
         resolutions: layer.resolutions,
         extent,
+        dimensions: layer.dimensions.clone(),
+        forwards_styles: layer.forwards_styles,
         metadata: Arc::clone(&layer.metadata),
     }
 }

@@ -62,6 +62,8 @@ impl MapStyle {
 pub(super) struct GetMap {
     /// Names in the order of drawing.
     pub(super) layers: Vec<String>,
+    /// As sent. Checked, unless some layer has styles besides the default.
+    pub(super) styles: String,
     /// As sent: in the axis order of the version.
     pub(super) bbox: Bbox,
     pub(super) size: Size,
@@ -89,8 +91,12 @@ impl GetMap {
         ];
         require(params, &required)?;
         let bbox = parse_bbox(params.get("bbox").unwrap_or(""))?;
-        check_styles(params.get("styles").unwrap_or(""))?;
+        let styles = params.get("styles").unwrap_or("");
+        if !forward_params.iter().any(|name| name.eq_ignore_ascii_case("styles")) {
+            check_styles(styles)?;
+        }
         Ok(GetMap {
+            styles: styles.to_owned(),
             layers: layer_names(params, "layers"),
             bbox,
             size: size(params)?,
@@ -198,10 +204,16 @@ fn parse_bbox(text: &str) -> Result<Bbox, WmsError> {
 }
 
 fn check_styles(styles: &str) -> Result<(), WmsError> {
-    if styles.split(',').all(|style| matches!(style, "" | "default" | "inspire_common:DEFAULT")) {
-        return Ok(());
-    }
-    Err(WmsError::with_code("StyleNotDefined", format!("unsupported styles: {styles}")))
+    if styles.split(',').all(is_default_style) { Ok(()) } else { Err(unknown_styles(styles)) }
+}
+
+/// The style that each layer has.
+pub(super) fn is_default_style(style: &str) -> bool {
+    matches!(style, "" | "default" | "inspire_common:DEFAULT")
+}
+
+pub(super) fn unknown_styles(styles: &str) -> WmsError {
+    WmsError::with_code("StyleNotDefined", format!("unsupported styles: {styles}"))
 }
 
 /// `0xRRGGBB`; three and eight digits are understood, and `#` in place of `0x`.

@@ -100,6 +100,8 @@ fn group(name: Option<&str>, children: Vec<MapLayer>) -> MapLayer {
         children,
         resolutions: ResolutionRange::default(),
         extent: None,
+        dimensions: Vec::new(),
+        forwards_styles: false,
         metadata: Arc::default(),
     }
 }
@@ -128,6 +130,7 @@ fn options(root: MapLayer) -> WmsOptions {
         forward_params: Vec::new(),
         tile_layers: Vec::new(),
         gate: Gate::OPEN,
+        decorators: Default::default(),
     }
 }
 
@@ -439,6 +442,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
     let grid = Arc::new(grid.build().unwrap());
     let manager = TileManager::new(ManagerOptions {
         dimensions: Vec::new(),
+        announced: Vec::new(),
         name: "utm".into(),
         grid: Arc::clone(&grid),
         store: None,
@@ -466,6 +470,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
         title: "UTM".to_owned(),
         metadata: Arc::default(),
         tile_sets,
+        dimensions: Vec::new(),
         info: Vec::new(),
         legend_urls: Default::default(),
     })

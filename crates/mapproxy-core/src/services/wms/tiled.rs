@@ -27,7 +27,7 @@ impl Wms {
         }
         let is_limited = self.limit(&plan.query.srs).is_some_and(|limit| !limit.contains(&plan.query.bbox));
         match tile {
-            Some(permit) if plan.layers.len() == 1 && !is_limited && !plan.is_empty() => {
+            Some(permit) if plan.layers.len() == 1 && !is_limited && !plan.is_empty() && !self.is_decorated() => {
                 self.tile_answer(plan, &permit, headers).map(Some)
             }
             _ => Ok(None),
@@ -37,7 +37,8 @@ impl Wms {
     fn tile_answer(&self, plan: &Plan<'_>, permit: &TilePermit<'_>, headers: &HeaderMap) -> Result<Response, WmsError> {
         let Plan { query, options, .. } = plan;
         let manager = permit.manager();
-        let tile = manager.load(permit.coord(), &query.dimensions).map_err(|error| self.map_error(&error))?;
+        let dimensions = manager.own_dimensions(&query.dimensions);
+        let tile = manager.load(permit.coord(), &dimensions).map_err(|error| self.map_error(&error))?;
         let image = match &tile.bytes {
             Some(bytes) => {
                 let image = MapImage::from_encoded(bytes.clone(), Arc::clone(manager.image()));

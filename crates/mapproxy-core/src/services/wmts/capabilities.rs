@@ -141,6 +141,29 @@ fn write_layer(xml: &mut String, layer: &WmtsLayer, extent: &MapExtent, access: 
     element(xml, 6, "ows:Identifier", Some(&name));
     xml.push_str("      <Style>\n        <ows:Identifier>default</ows:Identifier>\n      </Style>\n");
     element(xml, 6, "Format", Some(&format!("image/{format}")));
+    for dimension in &layer.dimensions {
+        // What a path cannot say is not announced to those who ask by paths.
+        let in_path = |template: &TileTemplate| template.dimensions().any(|name| dimension.is_asked_by(name));
+        if matches!(access, Access::Restful { template, .. } if !in_path(template)) {
+            continue;
+        }
+        xml.push_str("      <Dimension>\n");
+        element(xml, 8, "ows:Identifier", Some(&escape(dimension.name())));
+        if !dimension.units().is_empty() {
+            element(xml, 8, "ows:UOM", Some(&escape(dimension.units())));
+        }
+        if let Some(symbol) = dimension.unit_symbol() {
+            element(xml, 8, "UnitSymbol", Some(&escape_config(symbol)));
+        }
+        element(xml, 8, "Default", Some(&escape(dimension.default_value())));
+        if dimension.has_current() {
+            element(xml, 8, "Current", Some("true"));
+        }
+        for value in dimension.announced() {
+            element(xml, 8, "Value", Some(&escape(value)));
+        }
+        xml.push_str("      </Dimension>\n");
+    }
     for set in &layer.sets {
         xml.push_str("      <TileMatrixSetLink>\n");
         element(xml, 8, "TileMatrixSet", Some(&escape_config(set.grid().name())));
@@ -151,6 +174,13 @@ fn write_layer(xml: &mut String, layer: &WmtsLayer, extent: &MapExtent, access: 
             .replace("{Layer}", &name)
             .replace("{Format}", &format)
             .replace("{Style}", "default");
+        // Variables of dimensions have the name of the dimension; a layer without it takes the default.
+        let path = template.dimensions().fold(path, |path, variable| {
+            let own = layer.dimensions.iter().find(|dimension| dimension.is_asked_by(variable));
+            let value =
+                own.map_or_else(|| "default".to_owned(), |dimension| format!("{{{}}}", escape(dimension.name())));
+            path.replace(&format!("{{{}}}", escape(variable)), &value)
+        });
         let _ = writeln!(
             xml,
             "      <ResourceURL format=\"image/{format}\" resourceType=\"tile\" template=\"{}{path}\"/>",

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mapproxy_grid::{MapExtent, Origin};
+use mapproxy_map::{Dimension, Dimensions, dimension};
 use mapproxy_trace as trace;
 
 use self::error::WmtsError;
 pub use self::template::{TemplateError, TileTemplate};
 use super::ServiceMetadata;
-use super::tile_answer::{Patience, Place, answer};
+use super::tile_answer::{Patience, Place, Wanted, answer};
 use crate::auth::{Gate, Operation, Permit};
+use crate::decorate::Decorators;
 use crate::response::{plain, respond};
 use crate::{Incoming, Params, Response, Service, TileLayer, TileSet};
 
@@ -37,6 +39,8 @@ pub struct WmtsOptions {
     pub hide_error_details: bool,
     /// Who may see what.
     pub gate: Gate,
+    /// Who draws on pictures before they are sent.
+    pub decorators: Decorators,
 }
 
 /// WMTS: `/wmts`, and `SERVICE=WMTS` under `/service`.
@@ -57,6 +61,7 @@ struct WmtsLayer {
     format: String,
     extent: MapExtent,
     sets: Vec<TileSet>,
+    dimensions: Vec<Arc<Dimension>>,
 }
 
 /// A tile as a request names it.
@@ -69,6 +74,10 @@ struct TileRequest<'a> {
     row: &'a str,
     /// `png` or `image/png`; `None`: whatever the layer has.
     format: Option<&'a str>,
+    /// All that may be a dimension, by name.
+    dimensions: Vec<(&'a str, &'a str)>,
+    /// A dimension that the layer lacks may only be said to have its default.
+    is_closed: bool,
 }
 
 impl Wmts {
@@ -95,7 +104,7 @@ impl Wmts {
             let extent = first.extent.clone();
             by_name.insert(layer.name.clone(), layers.len());
             let (name, title, abstract_) = (layer.name, layer.title, layer.metadata.abstract_.clone());
-            layers.push(WmtsLayer { name, title, abstract_, format, extent, sets });
+            layers.push(WmtsLayer { name, title, abstract_, format, extent, sets, dimensions: layer.dimensions });
         }
         Wmts { layers, by_name, options }
     }
@@ -160,15 +169,25 @@ impl Wmts {
         wanted: &TileRequest<'_>,
         patience: Patience,
     ) -> Option<Result<Response, WmtsError>> {
-        let permit = self.find(wanted).and_then(|(set, tile)| {
-            Ok(self.options.gate.ask_for_tile(Operation::Wmts, request, wanted.layer, set, tile)?)
+        let permit = self.find(wanted).and_then(|(set, tile, dimensions)| {
+            let permit = self.options.gate.ask_for_tile(Operation::Wmts, request, wanted.layer, set, tile)?;
+            Ok((permit, dimensions))
         });
-        let permit = match permit {
+        let (permit, dimensions) = match permit {
             Ok(permit) => permit,
             Err(error) => return Some(Err(error)),
         };
         let _place = trace::within(|| trace::Place::Layer(wanted.layer.into()));
-        Some(match answer(&permit, patience, self.options.max_age, request.headers)? {
+        let wanted = Wanted {
+            operation: Operation::Wmts,
+            layer: wanted.layer,
+            dimensions: &dimensions,
+            patience,
+            max_age: self.options.max_age,
+            decorators: &self.options.decorators,
+            request,
+        };
+        Some(match answer(&permit, &wanted)? {
             Ok(response) => Ok(response),
             Err(error) => {
                 super::log_map_error(&error);
@@ -177,7 +196,7 @@ impl Wmts {
         })
     }
 
-    fn find(&self, wanted: &TileRequest<'_>) -> Result<(&TileSet, mapproxy_grid::TileCoord), WmtsError> {
+    fn find(&self, wanted: &TileRequest<'_>) -> Result<(&TileSet, mapproxy_grid::TileCoord, Dimensions), WmtsError> {
         let layer = self.layer(wanted.layer)?;
         let set = layer.sets.iter().find(|set| set.grid().name() == wanted.matrix_set).ok_or_else(|| {
             WmtsError::invalid(format!("unknown tilematrixset: {}", wanted.matrix_set), Some("tilematrixset"))
@@ -199,7 +218,7 @@ impl Wmts {
             z: number("tilematrix", wanted.matrix)?,
         };
         let tile = place.in_grid(set.grid(), Origin::UpperLeft).ok_or(WmtsError::TileOutOfRange)?;
-        Ok((set, tile))
+        Ok((set, tile, layer.dimensions_of(wanted)?))
     }
 
     fn layer(&self, name: &str) -> Result<&WmtsLayer, WmtsError> {
@@ -228,6 +247,25 @@ impl Service for Wmts {
     }
 }
 
+impl WmtsLayer {
+    /// The values that a request means, by the names of the dimensions.
+    fn dimensions_of(&self, wanted: &TileRequest<'_>) -> Result<Dimensions, WmtsError> {
+        let is_known = |name: &str| self.dimensions.iter().any(|dimension| dimension.is_asked_by(name));
+        let is_default = |value: &str| value.is_empty() || value.eq_ignore_ascii_case("default");
+        let unknown = |(name, value): &&(&str, &str)| wanted.is_closed && !is_known(name) && !is_default(value);
+        if let Some((name, _)) = wanted.dimensions.iter().find(unknown) {
+            return Err(WmtsError::invalid(format!("unknown dimension: {name}"), None));
+        }
+        if self.dimensions.is_empty() {
+            return Ok(Dimensions::default());
+        }
+        let asked = wanted.dimensions.iter().filter(|(name, _)| is_known(name));
+        let asked = asked.map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
+        let resolved = dimension::resolve(&self.dimensions, &asked);
+        resolved.map(|(values, _)| values).map_err(|error| WmtsError::invalid(error.to_string(), None))
+    }
+}
+
 /// KVP GetTile: OGC 07-057r7, table 29.
 fn kvp_tile(params: &Params) -> Result<TileRequest<'_>, WmtsError> {
     const EXPECTED: [&str; 9] =
@@ -245,6 +283,8 @@ fn kvp_tile(params: &Params) -> Result<TileRequest<'_>, WmtsError> {
         column: value("tilecol"),
         row: value("tilerow"),
         format: Some(value("format")),
+        dimensions: params.iter().collect(),
+        is_closed: false,
     })
 }
 

@@ -17,6 +17,8 @@ pub struct TemplateError(String);
 pub struct TileTemplate {
     text: String,
     pattern: Regex,
+    /// In the order of the path.
+    variables: Vec<String>,
 }
 
 impl TileTemplate {
@@ -39,18 +41,16 @@ impl TileTemplate {
                 "TileMatrix" => r"\d+",
                 "TileCol" | "TileRow" => r"-?\d+",
                 "Format" => r"\w+",
-                _ => {
-                    let known = "Layer, TileMatrixSet, TileMatrix, TileCol, TileRow, Style and Format";
-                    return Err(TemplateError(format!(
-                        "unknown variable {{{name}}} in template {template}: known are {known}; \
-                         dimensions in paths are not supported yet"
-                    )));
+                // A dimension.
+                name if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') => {
+                    r"[\w_.,:+-]+"
                 }
+                _ => return Err(TemplateError(format!("{{{name}}} in template {template} is no variable"))),
             };
-            if found.contains(&name) {
+            if found.iter().any(|known| known.eq_ignore_ascii_case(name)) {
                 return Err(TemplateError(format!("variable {{{name}}} stands twice in template {template}")));
             }
-            pattern.push_str(&format!("(?P<{name}>{class})"));
+            pattern.push_str(&format!("({class})"));
             found.push(name);
             rest = after;
         }
@@ -61,7 +61,14 @@ impl TileTemplate {
             return Err(TemplateError(format!("template {template} lacks {{{}}}", missing.join("}, {"))));
         }
         let pattern = Regex::new(&pattern).map_err(|error| TemplateError(format!("template {template}: {error}")))?;
-        Ok(TileTemplate { text, pattern })
+        let variables = found.into_iter().map(str::to_owned).collect();
+        Ok(TileTemplate { text, pattern, variables })
+    }
+
+    /// The variables that name dimensions.
+    pub(super) fn dimensions(&self) -> impl Iterator<Item = &str> {
+        let is_dimension = |name: &&String| !REQUIRED.contains(&name.as_str()) && *name != "Style" && *name != "Format";
+        self.variables.iter().filter(is_dimension).map(String::as_str)
     }
 
     /// The template, for `ResourceURL`.
@@ -70,9 +77,11 @@ impl TileTemplate {
     }
 
     /// The tile that a path names.
-    pub(super) fn parse<'a>(&self, path: &'a str) -> Option<TileRequest<'a>> {
+    pub(super) fn parse<'a>(&'a self, path: &'a str) -> Option<TileRequest<'a>> {
         let found = self.pattern.captures(path)?;
-        let value = |name: &str| found.name(name).map(|found| found.as_str());
+        let at = |index: usize| found.get(index + 1).map(|found| found.as_str());
+        let value = |name: &str| at(self.variables.iter().position(|known| known == name)?);
+        let dimensions = self.dimensions().filter_map(|name| Some((name, value(name)?)));
         Some(TileRequest {
             layer: value("Layer")?,
             matrix_set: value("TileMatrixSet")?,
@@ -80,6 +89,8 @@ impl TileTemplate {
             column: value("TileCol")?,
             row: value("TileRow")?,
             format: value("Format"),
+            dimensions: dimensions.collect(),
+            is_closed: true,
         })
     }
 }
@@ -106,6 +117,20 @@ mod tests {
         assert!(error.to_string().contains("lacks {TileMatrixSet}, {TileRow}"), "{error}");
         assert!(TileTemplate::new("/{Layer").is_err());
         assert!(TileTemplate::new("/{Layer}{Layer}").is_err());
+    }
+
+    #[test]
+    fn all_other_variables_are_dimensions() {
+        let template = "/{Layer}/{TileMatrixSet}/{Time}/{Elevation}/{TileMatrix}/{TileCol}/{TileRow}.{Format}";
+        let template = TileTemplate::new(template).unwrap();
+        let tile = template.parse("/l/s/2012-11-12T00:00:00Z/-20.5/1/2/3.png").unwrap();
+        assert_eq!(tile.dimensions, [("Time", "2012-11-12T00:00:00Z"), ("Elevation", "-20.5")]);
+        assert!(template.parse("/l/s/../../1/2/3.png").is_some_and(|tile| tile.dimensions[0].1 == ".."));
+        assert!(template.parse("/l/s/a/1/2/3.png").is_none());
+        for broken in ["{Ti me}", "{}", "{Time}{TIME}"] {
+            let text = format!("/{{Layer}}/{{TileMatrixSet}}/{{TileMatrix}}/{{TileCol}}/{{TileRow}}/{broken}");
+            assert!(TileTemplate::new(&text).is_err(), "{broken}");
+        }
     }
 
     #[test]
