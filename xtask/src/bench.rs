@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -109,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             fs::copy(entry.path(), folder.join(entry.file_name()))?;
         }
     }
-    let server = Server::start(&command, "serve", &folder.join("mapproxy.yaml"))?;
+    let server = Server::start(&command, "serve", &folder.join("mapproxy.yaml"), Stdio::inherit())?;
     let duration = Duration::from_secs_f64(arguments.seconds);
 
     println!(

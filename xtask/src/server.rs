@@ -13,8 +13,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `command mode -b 127.0.0.1:PORT config` and returns when it listens.
-    pub(crate) fn start(command: &str, mode: &str, config: &Path) -> Result<Server> {
+    /// Starts `command mode -b 127.0.0.1:PORT config`, with its messages to `log`, and returns when it listens.
+    pub(crate) fn start(command: &str, mode: &str, config: &Path, log: Stdio) -> Result<Server> {
         let mut words = command.split_whitespace();
         let program = words.next().context("an empty server command")?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
@@ -24,6 +24,7 @@ impl Server {
             .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {command}"))?;
         let mut server = Server { process, port };
