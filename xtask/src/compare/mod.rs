@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     /// Show the differences whose causes are known, too
     #[arg(long)]
     all: bool,
-    /// Keep the servers running until Enter, to be looked at
+    /// Keep the servers of each case running until Enter, to be looked at
     #[arg(long)]
     hold: bool,
 }
@@ -69,13 +69,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => workspace::build_program()?.display().to_string(),
     };
     let upstream = Upstream::start()?;
-    let start = |name: &str, command: &str| {
-        let folder = folder.join(name);
-        write_cases(&cases, &folder, &format!("http://127.0.0.1:{}/{name}", upstream.port))?;
-        let log = File::create(folder.with_extension("log"))?;
-        Server::start(command, "serve-multiapp-develop", &folder, log.into())
+    for name in [REFERENCE, OURS] {
+        write_cases(&cases, &folder.join(name), &format!("http://127.0.0.1:{}/{name}", upstream.port))?;
+    }
+    // A process for each case: the reference keeps some state of its services for the whole process.
+    let start = |name: &str, command: &str, case: &Case| {
+        let config = folder.join(name).join(&case.name).with_extension("yaml");
+        let log = config.with_extension("log");
+        let server = Server::start(command, "serve-develop", &config, File::create(&log)?.into());
+        server.with_context(|| format!("{name} does not serve {}, see {}", case.name, log.display()))
     };
-    let servers = (start(REFERENCE, &reference)?, start(OURS, &ours)?);
     let tolerance =
         Tolerance { lossless: arguments.psnr, lossy: arguments.lossy_psnr, paletted: arguments.paletted_psnr };
 
@@ -84,9 +87,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("answers that differ are kept in {}", answers.display());
     let mut tally = Tally::default();
     for case in &cases {
+        let servers = (start(REFERENCE, &reference, case)?, start(OURS, &ours, case)?);
         for (number, question) in case.questions.iter().enumerate() {
-            let expected = ask(&servers.0, &upstream, REFERENCE, case, question)?;
-            let found = ask(&servers.1, &upstream, OURS, case, question)?;
+            let expected = ask(&servers.0, &upstream, REFERENCE, question)?;
+            let found = ask(&servers.1, &upstream, OURS, question)?;
             let differences = differences(&expected, &found, tolerance);
             let shown = tally.count(case, question, !differences.is_empty());
             if shown || (arguments.all && !differences.is_empty()) {
@@ -98,10 +102,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 differences.iter().for_each(|difference| println!("    {difference}"));
             }
         }
-    }
-    if arguments.hold {
-        println!("{REFERENCE}: port {}, {OURS}: port {}; Enter ends", servers.0.port, servers.1.port);
-        std::io::stdin().read_line(&mut String::new())?;
     }
     tally.report(cases.len(), &causes)
 }
@@ -137,15 +137,13 @@ fn empty(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }
 
-fn ask(server: &Server, upstream: &Upstream, who: &str, case: &Case, question: &Question) -> Result<Answer> {
+fn ask(server: &Server, upstream: &Upstream, who: &str, question: &Question) -> Result<Answer> {
     let port = server.port;
-    let path = format!("/{}{}", case.name, question.path);
     let mut connection = Connection::open(port)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
-    if connection.ask(&request).is_err() {
-        // The reference drops the connection where it cannot load a configuration.
-        return Ok(Answer { status: 0, headers: Vec::new(), body: Vec::new(), asked: upstream.take(who) });
-    }
+    let path = &question.path;
+    connection
+        .ask(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"))
+        .with_context(|| format!("no answer to {path}"))?;
     // What names the programs themselves or their folders is not to be compared.
     let local = format!("127.0.0.1:{port}");
     let source = format!("127.0.0.1:{}/{who}", upstream.port);

@@ -27,10 +27,13 @@ impl Resolver<'_> {
             return Services::default();
         };
         let wms_md = raw.wms.as_ref().and_then(|wms| wms.md.as_ref());
-        let shared = match wms_md {
+        let mut shared = match wms_md {
             Some(md) => self.metadata(ServiceMetadata::default(), md, "services.wms.md"),
             None => ServiceMetadata::default(),
         };
+        if raw.wms.is_some() {
+            shared.title.get_or_insert_with(|| "MapProxy WMS".to_owned());
+        }
         if let Some(wms) = &raw.wms
             && layers.root.is_none()
             && !self.findings.has_errors()
@@ -152,8 +155,6 @@ impl Resolver<'_> {
         }
         let strict = raw.strict.as_ref().or_else(|| global.and_then(|wms| wms.strict.as_ref()));
         let attribution = raw.attribution.as_ref().or_else(|| global.and_then(|wms| wms.attribution.as_ref()));
-        let mut md = md.clone();
-        md.title.get_or_insert_with(|| "MapProxy WMS".to_owned());
         Some(Wms {
             at: origin(path, raw.span),
             srs,
@@ -165,7 +166,7 @@ impl Resolver<'_> {
             strict: strict.is_some_and(|strict| strict.value),
             versions,
             concurrent_layer_renderer: concurrent_layer_renderer?,
-            md,
+            md: md.clone(),
         })
     }
 

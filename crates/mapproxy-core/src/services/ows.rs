@@ -23,7 +23,7 @@ impl Ows {
 
     fn choose(&self, request: &Incoming<'_>) -> Result<&dyn Service, Box<Response>> {
         let params = request.params();
-        let name = match params.get("service") {
+        let name = match params.get("service").filter(|name| !name.is_empty()) {
             Some(name) => name.to_lowercase(),
             // WMS 1.0.0 has no such parameter, and clients forget it with GetMap.
             None if params.get("wmtver") == Some("1.0.0") || params.get("request") == Some("GetMap") => {
@@ -123,7 +123,7 @@ mod tests {
             ("", "MissingParameterValue", "The service parameter is missing", false),
             ("request=getmap", "MissingParameterValue", "The service parameter is missing", false),
             ("wmtver=1.0", "MissingParameterValue", "The service parameter is missing", false),
-            ("service=", "InvalidParameterValue", "The value of the service parameter \"\" is invalid", true),
+            ("service=", "MissingParameterValue", "The service parameter is missing", false),
             ("service=F%3Coo", "InvalidParameterValue", "The value of the service parameter \"f<oo\" is invalid", true),
             ("service=WMS", "InvalidParameterValue", "The value of the service parameter \"wms\" is invalid", true),
             ("request=GetMap", "InvalidParameterValue", "The value of the service parameter \"wms\" is invalid", true),

@@ -44,7 +44,10 @@ impl Tms {
         if let Some(text) = &self.options.metadata.abstract_ {
             let _ = writeln!(xml, "    <description>{}</description>", escape_config(text));
         }
-        region(&mut xml, &in_degrees(grid, &grid.tile_bbox(tile))?, None);
+        let mut own = in_degrees(grid, &grid.tile_bbox(tile))?;
+        // The first tile of a grid may be higher than the world.
+        (own.min_y, own.max_y) = (own.min_y.max(-90.0), own.max_y.min(90.0));
+        region(&mut xml, &own, None);
         let below = sub_tiles(grid, tile)?;
         for SubTile { z, x, y, bbox } in &below {
             let _ = writeln!(xml, "    <NetworkLink>\n      <name>{} - ({x}, {y}, {z})</name>", escape(&map.layer));

@@ -19,7 +19,7 @@ use super::ServiceMetadata;
 use super::tile_answer::{Patience, Place, Wanted, answer};
 use crate::auth::{Gate, Operation, Permit};
 use crate::decorate::Decorators;
-use crate::response::{plain, respond};
+use crate::response::{forbid_caching, plain, respond};
 use crate::{Incoming, Params, Response, Service, TileLayer, TileSet};
 
 /// Options of [`Wmts`].
@@ -99,8 +99,7 @@ impl Wmts {
                 );
             }
             let Some(first) = sets.first() else { continue };
-            let format = first.image().format.as_ref().map_or("png", |format| format.ext());
-            let format = if format == "mixed" { "png" } else { format }.to_owned();
+            let format = format_of(first).to_owned();
             let extent = first.extent.clone();
             by_name.insert(layer.name.clone(), layers.len());
             let (name, title, abstract_) = (layer.name, layer.title, layer.metadata.abstract_.clone());
@@ -156,7 +155,7 @@ impl Wmts {
                 Some(tile) => self.tile(request, &tile, patience)?,
                 None => {
                     let text = format!("internal error: invalid request ({})", request.path);
-                    return Some(plain(StatusCode::BAD_REQUEST, text));
+                    return Some(forbid_caching(plain(StatusCode::BAD_REQUEST, text)));
                 }
             }
         };
@@ -201,10 +200,11 @@ impl Wmts {
         let set = layer.sets.iter().find(|set| set.grid().name() == wanted.matrix_set).ok_or_else(|| {
             WmtsError::invalid(format!("unknown tilematrixset: {}", wanted.matrix_set), Some("tilematrixset"))
         })?;
-        if let Some(format) = wanted.format {
+        if let Some(format) = wanted.format.filter(|format| !format.is_empty()) {
             let ext = format.strip_prefix("image/").unwrap_or(format);
-            if ext != layer.format {
-                let message = format!("invalid format ({ext}). this tile set only supports ({})", layer.format);
+            let own = format_of(set);
+            if ext != own {
+                let message = format!("invalid format ({ext}). this tile set only supports ({own})");
                 return Err(WmtsError::invalid(message, Some("format")));
             }
         }
@@ -264,6 +264,12 @@ impl WmtsLayer {
         let resolved = dimension::resolve(&self.dimensions, &asked);
         resolved.map(|(values, _)| values).map_err(|error| WmtsError::invalid(error.to_string(), None))
     }
+}
+
+/// The format of tiles as requests name it. Tiles of mixed formats are asked for as PNG.
+fn format_of(tiles: &TileSet) -> &str {
+    let ext = tiles.image().format.as_ref().map_or("png", |format| format.ext());
+    if ext == "mixed" { "png" } else { ext }
 }
 
 /// KVP GetTile: OGC 07-057r7, table 29.
