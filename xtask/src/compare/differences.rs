@@ -84,7 +84,9 @@ impl Answer {
 /// A line for each difference; none where a client cannot tell the answers apart.
 pub(super) fn differences(expected: &Answer, found: &Answer, tolerance: Tolerance) -> Vec<String> {
     let mut differences = Vec::new();
-    if expected.status != found.status {
+    // The reference answers mistakes of clients with 500, we with 400: docs/differences.md.
+    let is_blame = expected.status == 500 && found.status == 400;
+    if expected.status != found.status && !is_blame {
         differences.push(format!("status {} instead of {}", found.status, expected.status));
     }
     let pictures = expected.picture().zip(found.picture());
