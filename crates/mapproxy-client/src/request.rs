@@ -117,6 +117,8 @@ pub struct ClientError {
     pub url: RedactedUrl,
     /// Details for the log.
     pub reason: String,
+    /// `WWW-Authenticate` of an answer with status 401.
+    pub challenge: Option<String>,
 }
 
 impl ClientError {
@@ -130,7 +132,7 @@ impl ClientError {
             ErrorKind::TooLarge => "Response too large from URL",
             ErrorKind::Local => "Internal HTTP error",
         };
-        ClientError { kind, message, url, reason: reason.into() }
+        ClientError { kind, message, url, reason: reason.into(), challenge: None }
     }
 
     /// The status code, where the server sent one.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE,
+};
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, Uri};
 use ureq::Body;
@@ -233,9 +235,11 @@ impl UreqClient {
                     return self.read(response).map_err(|(kind, reason)| fail(kind, reason));
                 }
                 Redirect::No => {
+                    let challenge = response.headers().get(WWW_AUTHENTICATE).filter(|_| status == 401);
+                    let challenge = challenge.and_then(|value| value.to_str().ok()).map(str::to_owned);
                     drain(response);
                     let reason = if status == 204 { "204 No Content".to_owned() } else { status.to_string() };
-                    return Err(fail(ErrorKind::Status(status), reason));
+                    return Err(ClientError { challenge, ..fail(ErrorKind::Status(status), reason) });
                 }
                 Redirect::To(method, uri) => {
                     drain(response);
@@ -314,10 +318,11 @@ impl UreqClient {
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(&self.headers);
             for (name, value) in &request.headers {
-                headers.insert(
-                    HeaderName::try_from(name).map_err(http::Error::from)?,
-                    HeaderValue::try_from(value).map_err(http::Error::from)?,
-                );
+                let name = HeaderName::try_from(name).map_err(http::Error::from)?;
+                // Elsewhere, what was meant for the server may be a secret.
+                if hop.at_origin || [ACCEPT, CONTENT_TYPE].contains(&name) {
+                    headers.insert(name, HeaderValue::try_from(value).map_err(http::Error::from)?);
+                }
             }
             if !hop.at_origin {
                 headers.remove(AUTHORIZATION);

@@ -12,6 +12,7 @@ use mapproxy_trace::{self as trace, Trace};
 use crate::auth::Gate;
 use crate::documents::Documents;
 use crate::methods;
+use crate::request::ANYBODY;
 use crate::response::{keep_private, plain, respond};
 use crate::services::markup::escape;
 use crate::{Answered, CacheState, Incoming, Observer, ProxyRules, Request, Response, Service};
@@ -110,13 +111,11 @@ impl App {
         }
         if self.gate.is_open() { response } else { keep_private(response) }
     }
-}
 
-impl Application for App {
-    fn call(&self, request: Request) -> Response {
+    fn answer(&self, request: &Request, rules: &ProxyRules) -> Response {
         let begun = self.observer.as_ref().map(|_| Instant::now());
-        let incoming = Incoming::with_rules(&request, &self.proxies);
-        if let Some(answer) = methods::answer(&request, self.allow_origin.is_some()) {
+        let incoming = Incoming::with_rules(request, rules);
+        if let Some(answer) = methods::answer(request, self.allow_origin.is_some()) {
             self.observe(begun, &incoming, &answer, None);
             return self.finish(&incoming, answer);
         }
@@ -140,21 +139,44 @@ impl Application for App {
         self.finish(&incoming, response)
     }
 
+    fn answer_now(&self, request: &Request, rules: &ProxyRules) -> Option<Response> {
+        let begun = self.observer.as_ref().map(|_| Instant::now());
+        let incoming = Incoming::with_rules(request, rules).at_once();
+        let service = self.services.get(incoming.first_segment())?;
+        // A defect shows in `call`, which comes next.
+        let answer = catch_unwind(AssertUnwindSafe(|| service.handle_now(&incoming))).ok()??;
+        if incoming.is_put_off() {
+            return None;
+        }
+        self.observe(begun, &incoming, &answer, None);
+        Some(self.finish(&incoming, answer))
+    }
+
+    /// The request without the key in its address, where keys are taken from there. Where it stands is known then.
+    fn without_key(&self, request: &Request) -> Option<Request> {
+        if !self.gate.takes_keys_in_addresses() {
+            return None;
+        }
+        Incoming::with_rules(request, &self.proxies).without_key()
+    }
+}
+
+impl Application for App {
+    fn call(&self, request: Request) -> Response {
+        match self.without_key(&request) {
+            Some(request) => self.answer(&request, &ANYBODY),
+            None => self.answer(&request, &self.proxies),
+        }
+    }
+
     fn call_now(&self, request: &Request) -> Option<Response> {
         if !methods::is_get(request) {
             return None;
         }
-        if !self.gate.is_open() {
-            // An authorizer may take its time.
-            return None;
+        match self.without_key(request) {
+            Some(request) => self.answer_now(&request, &ANYBODY),
+            None => self.answer_now(request, &self.proxies),
         }
-        let begun = self.observer.as_ref().map(|_| Instant::now());
-        let incoming = Incoming::with_rules(request, &self.proxies);
-        let service = self.services.get(incoming.first_segment())?;
-        // A defect shows in `call`, which comes next.
-        let answer = catch_unwind(AssertUnwindSafe(|| service.handle_now(&incoming))).ok()??;
-        self.observe(begun, &incoming, &answer, None);
-        Some(self.finish(&incoming, answer))
     }
 }
 

@@ -10,11 +10,19 @@
 //! Whatever goes wrong shows nothing: an error of the authorizer or a panic is a 500, a layer that a partial decision
 //! does not name may not be seen, and an area that has no image in the SRS of a request gives no map.
 
+mod api_keys;
+mod by_credentials;
+mod decision;
+mod endpoint;
+mod jwks;
+mod jwt;
+mod remembered;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::WWW_AUTHENTICATE;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use mapproxy_cache::TileManager;
 use mapproxy_grid::TileCoord;
@@ -22,6 +30,13 @@ pub use mapproxy_grid::{Bbox, Coverage, CoverageError, MapExtent, Srs};
 use mapproxy_map::wrap::Clipped;
 use mapproxy_map::{MapError, MapSource};
 
+pub use self::api_keys::{AddressKey, ApiKeys};
+pub use self::by_credentials::ByCredentials;
+pub use self::decision::DecisionError;
+pub(crate) use self::endpoint::MAX_ANSWER;
+pub use self::endpoint::{Endpoint, EndpointOptions};
+pub use self::jwks::{FetchedKeys, Keys};
+pub use self::jwt::{Algorithm, Jwt, JwtOptions, KeySet, KeySetError};
 use crate::response::{forbid_caching, plain};
 use crate::{Incoming, Request, Response, TileSet};
 
@@ -49,14 +64,32 @@ pub trait Authorizer: fmt::Debug + Send + Sync {
     /// error is logged and answered with status 500.
     fn authorize(&self, question: &Question<'_>) -> Result<Decision, AuthorizerError>;
 
+    /// The decision, if it can be had without waiting; cached tiles are answered faster then. `None` has
+    /// [`Authorizer::authorize`] called.
+    fn authorize_now(&self, _question: &Question<'_>) -> Option<Decision> {
+        None
+    }
+
     /// `WWW-Authenticate` of the answer to [`Decision::Unauthenticated`], such as `Basic realm="maps"`.
     fn challenge(&self) -> Option<HeaderValue> {
         None
     }
+
+    /// Whether `?api_key=KEY` and `/api_key/KEY` before the path of a service are taken out of addresses. The key is an
+    /// [`AddressKey`] among the extensions of the request then, and the addresses that answers name begin with
+    /// `/api_key/KEY`.
+    fn takes_keys_in_addresses(&self) -> bool {
+        false
+    }
 }
 
-/// Why an [`Authorizer`] could not decide.
+/// Why an [`Authorizer`] could not decide. Where it is an [`Unavailable`], the status is 503.
 pub type AuthorizerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Somebody who has to be asked cannot be; later it may be otherwise.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub Arc<str>);
 
 /// What an [`Authorizer`] is asked.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +175,8 @@ pub enum Decision {
     None,
     /// Nothing, for the time being: status 401.
     Unauthenticated,
+    /// The same, with this `WWW-Authenticate` in place of [`Authorizer::challenge`].
+    Challenged(HeaderValue),
 }
 
 impl From<Partial> for Decision {
@@ -150,12 +185,14 @@ impl From<Partial> for Decision {
     }
 }
 
-/// Some layers, in some area. A layer that is not named is not granted.
+/// Some layers, in some area. A layer that is not named is not granted, unless [`Partial::others`] are.
 ///
 /// In maps a layer asked for by its name that is not granted is a 403; one that is part of a group is left out.
 #[derive(Clone, Debug, Default)]
 pub struct Partial {
-    layers: HashMap<String, Grant>,
+    /// Shared, since a decision is copied for each request.
+    layers: Arc<HashMap<String, Grant>>,
+    others: Option<Grant>,
     limits: Vec<Coverage>,
 }
 
@@ -167,8 +204,17 @@ impl Partial {
 
     /// Grants something of a layer, in place of what was granted of it before.
     pub fn layer(mut self, name: impl Into<String>, grant: Grant) -> Partial {
-        self.layers.insert(name.into(), grant);
+        Arc::make_mut(&mut self.layers).insert(name.into(), grant);
         self
+    }
+
+    /// Grants something of all layers that are not named.
+    pub fn others(self, grant: Grant) -> Partial {
+        Partial { others: Some(grant), ..self }
+    }
+
+    fn grant(&self, layer: &str) -> Option<&Grant> {
+        self.layers.get(layer).or(self.others.as_ref())
     }
 
     /// Shows all layers in this area only; where several are named, in what they have in common.
@@ -234,6 +280,10 @@ impl Gate {
         self.0.is_none()
     }
 
+    pub(crate) fn takes_keys_in_addresses(&self) -> bool {
+        self.0.as_ref().is_some_and(|authorizer| authorizer.takes_keys_in_addresses())
+    }
+
     /// A permit for layers and, where there is one, the box of a map; they are named only if somebody asks.
     pub(crate) fn ask<'a>(
         &self,
@@ -244,16 +294,26 @@ impl Gate {
         let Some(authorizer) = &self.0 else { return Ok(Permit { operation, partial: None }) };
         let (layers, extent) = subject();
         let question = Question::new(operation, &layers, extent.as_ref(), request.request());
-        match authorizer.authorize(&question) {
+        let decision = if request.is_at_once() {
+            let Some(decision) = authorizer.authorize_now(&question) else {
+                request.put_off();
+                return Err(Refusal::Failed);
+            };
+            Ok(decision)
+        } else {
+            authorizer.authorize(&question)
+        };
+        match decision {
             Ok(Decision::Full) => Ok(Permit { operation, partial: None }),
             Ok(Decision::Partial(partial)) if operation.feature().is_some() => {
                 Ok(Permit { operation, partial: Some(partial) })
             }
             Ok(Decision::Partial(_) | Decision::None) => Err(Refusal::Forbidden),
             Ok(Decision::Unauthenticated) => Err(Refusal::Unauthenticated(authorizer.challenge())),
+            Ok(Decision::Challenged(challenge)) => Err(Refusal::Unauthenticated(Some(challenge))),
             Err(error) => {
                 log::error!(target: "mapproxy.auth", "cannot authorize {operation} of {layers:?}: {error}");
-                Err(Refusal::Failed)
+                Err(if error.is::<Unavailable>() { Refusal::Unavailable } else { Refusal::Failed })
             }
         }
     }
@@ -295,7 +355,7 @@ impl Permit {
     /// The layer may be shown, at least in some area.
     pub(crate) fn allows(&self, layer: &str) -> bool {
         let Some(partial) = &self.partial else { return true };
-        let grant = partial.layers.get(layer).zip(self.operation.feature());
+        let grant = partial.grant(layer).zip(self.operation.feature());
         grant.is_some_and(|(grant, feature)| grant.features.contains(&feature))
     }
 
@@ -307,7 +367,7 @@ impl Permit {
     /// The areas in which the layer may be shown; all of them hold. Without a name: those of the whole request.
     fn limits<'a>(&'a self, layer: Option<&str>) -> impl Iterator<Item = &'a Coverage> {
         let partial = self.partial.as_ref();
-        let grant = partial.zip(layer).and_then(|(partial, layer)| partial.layers.get(layer));
+        let grant = partial.zip(layer).and_then(|(partial, layer)| partial.grant(layer));
         let own = grant.into_iter().flat_map(|grant| &grant.limits);
         own.chain(partial.into_iter().flat_map(|partial| &partial.limits))
     }
@@ -427,6 +487,8 @@ pub(crate) enum Refusal {
     Unauthenticated(Option<HeaderValue>),
     /// The authorizer could not decide; the log says why.
     Failed,
+    /// It could not for the time being.
+    Unavailable,
 }
 
 impl Refusal {
@@ -442,6 +504,11 @@ impl Refusal {
                 response
             }
             Refusal::Failed => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+            Refusal::Unavailable => {
+                let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "service unavailable");
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+                response
+            }
         };
         forbid_caching(response)
     }

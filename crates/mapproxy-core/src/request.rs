@@ -1,12 +1,13 @@
 //! Requests as services see them: routed path, parameters, and the URLs that answers must name.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+use crate::auth::AddressKey;
 pub use crate::proxies::Peer;
 use crate::proxies::{ProxyRules, is_host};
 use crate::{Params, methods};
@@ -45,6 +46,10 @@ pub struct Incoming<'a> {
     request: &'a Request,
     rules: &'a ProxyRules,
     script_name: Cow<'a, str>,
+    /// Nothing may be waited for.
+    at_once: bool,
+    /// Something had to be waited for.
+    put_off: Cell<bool>,
 }
 
 /// The addresses under which the client knows us.
@@ -61,7 +66,7 @@ pub struct Urls {
 const PATH_SAFE: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}').add(b'%');
 
-static ANYBODY: ProxyRules = ProxyRules::believing_all();
+pub(crate) static ANYBODY: ProxyRules = ProxyRules::believing_all();
 
 impl<'a> Incoming<'a> {
     /// Takes the script name off the path, believing what proxies say.
@@ -99,7 +104,51 @@ impl<'a> Incoming<'a> {
             request,
             rules,
             script_name,
+            at_once: false,
+            put_off: Cell::new(false),
         }
+    }
+
+    /// To be answered without waiting, or not at all.
+    pub(crate) fn at_once(self) -> Incoming<'a> {
+        Incoming { at_once: true, ..self }
+    }
+
+    pub(crate) fn is_at_once(&self) -> bool {
+        self.at_once
+    }
+
+    /// Whatever the answer is, it is none: the request has to be answered with time.
+    pub(crate) fn put_off(&self) {
+        self.put_off.set(true);
+    }
+
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.put_off.get()
+    }
+
+    /// The request without the API key in its address, which is among its extensions then. Answers to it name addresses
+    /// with the key, so that clients who follow them keep it.
+    pub(crate) fn without_key(&self) -> Option<Request> {
+        if self.first_segment() == KEY {
+            let key = self.rest().strip_prefix('/')?.split('/').next().filter(|key| !key.is_empty())?;
+            let mut request = self.mounted(&format!("/{KEY}/{key}"))?;
+            request.extensions_mut().insert(AddressKey(key.to_owned()));
+            return Some(request);
+        }
+        let query = self.request.uri().query().filter(|query| contains_key(query))?;
+        let params = Params::parse(query);
+        let key = params.get(KEY).filter(|key| !key.is_empty())?;
+        let others: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
+        let mut standing = self.standing();
+        // A key with a slash in it cannot be told from a path.
+        if !key.contains('/') {
+            standing.script_name.push_str(&format!("/{KEY}/{key}"));
+        }
+        let target = format!("{}?{}", utf8_percent_encode(&self.path, PATH_SAFE), others.join("&"));
+        let mut request = self.for_target(&target, standing)?;
+        request.extensions_mut().insert(AddressKey(key.to_owned()));
+        Some(request)
     }
 
     /// The request as an application sees it that stands at `prefix` (`/maps`) in this one; `None` if the path does not
@@ -216,6 +265,40 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// The name of the API key in addresses: of a parameter, and of the segment of the path before it.
+const KEY: &str = "api_key";
+
+fn is_key(pair: &str) -> bool {
+    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+    percent_decode_str(name).decode_utf8_lossy().eq_ignore_ascii_case(KEY)
+}
+
+/// Whether it is worth looking: nearly all addresses have none.
+fn contains_key(text: &str) -> bool {
+    let text = text.as_bytes();
+    text.windows(3).any(|part| part.eq_ignore_ascii_case(b"key") || part.eq_ignore_ascii_case(b"%6b"))
+}
+
+/// An address as logs may show it: without the API key in its path or query.
+pub fn loggable(address: &str) -> Cow<'_, str> {
+    if !contains_key(address) {
+        return Cow::Borrowed(address);
+    }
+    let (path, query) = address.split_once('?').map_or((address, None), |(path, query)| (path, Some(query)));
+    let mut after_key = false;
+    let segments = path.split('/').map(|segment| {
+        let hidden = std::mem::replace(&mut after_key, is_key(segment));
+        if hidden && !segment.is_empty() { "*" } else { segment }
+    });
+    let mut shown = segments.collect::<Vec<_>>().join("/");
+    if let Some(query) = query {
+        let pairs: Vec<&str> = query.split('&').map(|pair| if is_key(pair) { "api_key=*" } else { pair }).collect();
+        shown.push('?');
+        shown.push_str(&pairs.join("&"));
+    }
+    Cow::Owned(shown)
+}
+
 /// A script name as a prefix of paths: with a slash before it and none behind it, or empty.
 fn rooted(name: Cow<'_, str>) -> Cow<'_, str> {
     match name {
@@ -323,5 +406,39 @@ mod tests {
         assert_eq!(inner.urls().base, "http://a.b/gis/a%20b/service");
         let root = outer.mounted("/a b").unwrap();
         assert_eq!(Incoming::new(&root).mounted("").unwrap().uri(), "/service?x=%2F");
+    }
+
+    #[test]
+    fn a_key_in_the_address_is_taken_out_and_named_in_addresses() {
+        for (uri, path, query) in [
+            ("/api_key/se%20same/service?a=1", "/service", "a=1"),
+            ("/api_key/se%20same", "/", ""),
+            ("/service?a=1&API_KEY=se+same&b=2", "/service", "a=1&b=2"),
+            ("/service?api%5Fkey=se%20same", "/service", ""),
+        ] {
+            let request = request(uri, &[("host", "a.b"), ("x-script-name", "/maps")]);
+            let taken = Incoming::new(&request).without_key().unwrap();
+            assert_eq!(taken.extensions().get(), Some(&AddressKey("se same".to_owned())), "{uri}");
+            let incoming = Incoming::new(&taken);
+            assert_eq!((incoming.path.as_ref(), incoming.raw_query.as_ref()), (path, query), "{uri}");
+            assert_eq!(incoming.urls().script, "http://a.b/maps/api_key/se%20same", "{uri}");
+        }
+        for uri in ["/service?key=a", "/api_key/", "/api_key", "/service?api_key=", "/service/api_key/a"] {
+            assert!(Incoming::new(&request(uri, &[])).without_key().is_none(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn logs_show_no_keys() {
+        for (address, shown) in [
+            ("/service?a=1&api_key=x&b=2", "/service?a=1&api_key=*&b=2"),
+            ("/service?API%5FKEY=x", "/service?api_key=*"),
+            ("/api_key/x/service?monkey=1", "/api_key/*/service?monkey=1"),
+            ("https://a.b/maps/api_key/x/demo/", "https://a.b/maps/api_key/*/demo/"),
+            ("/keys/api_key", "/keys/api_key"),
+            ("/tiles/1/2/3.png", "/tiles/1/2/3.png"),
+        ] {
+            assert_eq!(loggable(address), shown);
+        }
     }
 }

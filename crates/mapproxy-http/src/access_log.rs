@@ -3,6 +3,7 @@
 //! Requests only append to a buffer; a thread of the log writes it out a few times a second, so that a slow disk holds
 //! up nobody. Should it stall for long, lines are dropped rather than kept without end, and their number is logged.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use http::header::{HeaderName, REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Uri, Version};
 use jiff::Zoned;
+use mapproxy_core::request::loggable;
 use mapproxy_core::{CacheState, Response};
 
 use crate::remote::Remote;
@@ -191,6 +193,15 @@ impl Shared {
     }
 }
 
+/// A page's address, without an API key in it.
+fn without_key(address: HeaderValue) -> HeaderValue {
+    let shown = match address.to_str().map(loggable) {
+        Ok(Cow::Owned(shown)) => HeaderValue::try_from(shown).ok(),
+        _ => None,
+    };
+    shown.unwrap_or(address)
+}
+
 enum Target {
     Stdout,
     File(File, PathBuf),
@@ -243,7 +254,7 @@ impl Entry {
             method: request.method.clone(),
             uri: request.uri.clone(),
             version: request.version,
-            referer: header(REFERER),
+            referer: header(REFERER).map(without_key),
             user_agent: header(USER_AGENT),
             begun: Instant::now(),
         }
@@ -252,7 +263,7 @@ impl Entry {
     fn combined(&self, line: &mut Vec<u8>, now: &Zoned, outcome: Outcome) {
         let time = now.strftime("%d/%b/%Y:%H:%M:%S %z");
         let _ = write!(line, "{} - - [{time}] \"{} ", self.remote, self.method);
-        escape_combined(line, self.uri.to_string().as_bytes());
+        escape_combined(line, loggable(&self.uri.to_string()).as_bytes());
         let _ = write!(line, " {:?}\" {} {} \"", self.version, outcome.status, outcome.bytes);
         escape_combined(line, self.referer.as_ref().map_or(b"-", HeaderValue::as_bytes));
         line.extend_from_slice(b"\" \"");
@@ -272,7 +283,7 @@ impl Entry {
             "time": now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string(),
             "remote": self.remote.to_string(),
             "method": self.method.as_str(),
-            "uri": self.uri.to_string(),
+            "uri": loggable(&self.uri.to_string()),
             "protocol": format!("{:?}", self.version),
             "status": outcome.status,
             "bytes": outcome.bytes,

@@ -36,6 +36,8 @@ pub struct Globals {
     pub public_url: Option<(String, Origin)>,
     /// `trusted_proxies`: addresses and networks whose headers are believed; `None`: everybody's.
     pub trusted_proxies: Option<(Vec<String>, Origin)>,
+    /// `auth`: who may see what; `None`: everybody everything.
+    pub auth: Option<super::Auth>,
 }
 
 /// How to speak to an upstream server; `http` of a source over `globals.http` over defaults.

@@ -4,6 +4,7 @@
 //! in references ([`SourceRef`], grid names) are known to exist. Mathematics is left to others: a [`Grid`] holds the
 //! parameters of a grid, not its resolutions.
 
+pub mod auth;
 pub mod caches;
 pub mod coverage;
 pub mod globals;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use auth::{ApiKey, ApiKeys, Auth, AuthEndpoint, Grant, Jwt, JwtAlgorithm, JwtKeys, LayerGrant, PartialGrant};
 pub use caches::{
     Cache, CacheFormat, CacheGrid, CacheStore, FileLayout, FileStore, Permissions, RefreshBefore, Rescale,
     SingleColorLink, UseDirectFrom, Watermark,

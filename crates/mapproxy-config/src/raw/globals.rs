@@ -26,6 +26,8 @@ record! {
         public_url: Text,
         /// Not known to MapProxy 7.0.0.
         trusted_proxies: Vec<Spanned<Text>>,
+        /// Not known to MapProxy 7.0.0.
+        auth: super::Auth,
     }
 }
 

@@ -4,6 +4,7 @@
 //! required key an error. All of them are collected; what could be read is there in spite of them. The keys are those
 //! of MapProxy 7.0.0, including some it reads but does not know in its own list, and a few of ours.
 
+mod auth;
 mod caches;
 mod coverage;
 mod globals;
@@ -15,6 +16,7 @@ mod services;
 mod sources;
 mod values;
 
+pub use auth::*;
 pub use caches::*;
 pub use coverage::*;
 pub use globals::*;

@@ -106,7 +106,7 @@ impl Resolver<'_> {
     }
 
     /// The first characters of a file in lower case, without byte order mark and leading blanks.
-    fn readable(&mut self, file: &std::path::Path, span: Span, path: &str) -> Result<String, ()> {
+    pub(super) fn readable(&mut self, file: &std::path::Path, span: Span, path: &str) -> Result<String, ()> {
         let mut start = Vec::new();
         match File::open(file).and_then(|file| file.take(64).read_to_end(&mut start)) {
             Ok(_) => {

@@ -89,6 +89,8 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
             let names = proxies.value.iter().map(|proxy| proxy.value.to_string()).collect();
             (names, Origin::new("globals.trusted_proxies", proxies.span))
         }),
+        // Once the layers are known.
+        auth: None,
     };
     globals.http = http_over(&globals.http, http.map(|http| &http.value), base_dir, "globals.http", findings);
     globals

@@ -4,6 +4,7 @@
 //! goes on with the rest, so that all mistakes are found at once. Mistakes in items no layer uses are warnings, and
 //! such items are left out.
 
+mod auth;
 mod caches;
 mod coverage;
 mod globals;
@@ -82,6 +83,7 @@ pub(crate) fn document(
     let layers_span = raw.layers.as_ref().map(|layers| layers.span);
     let tree = resolver.layers(layers, layers_span, sections, &sources);
     let services = resolver.services(raw.services.as_ref().map(|services| &services.value), &tree);
+    resolver.globals.auth = resolver.auth(&tree);
     if resolver.findings.has_errors() {
         return None;
     }

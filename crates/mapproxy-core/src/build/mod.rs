@@ -3,6 +3,7 @@
 //! This is the only place that knows both the configuration and the parts. What cannot be built is a diagnostic at the
 //! place where it was written; building goes on, so that all mistakes are told at once.
 
+mod auth;
 mod caches;
 mod coverages;
 mod grids;
@@ -215,8 +216,11 @@ impl AppBuilder {
         let Some(config) = loaded.config else {
             return Err(BuildError { diagnostics: loaded.diagnostics, files: loaded.files });
         };
-        let parts = Parts::new(&config, self.extras.clone());
-        let app = services::app(&parts);
+        let mut parts = Parts::new(&config, self.extras.clone());
+        let gate = parts.gate();
+        let is_guarded = gate.is_some();
+        parts.extras.gate = gate.unwrap_or_default();
+        let app = services::app(&parts).filter(|_| is_guarded);
         let mut diagnostics = loaded.diagnostics;
         diagnostics.0.extend(parts.diagnostics.into_inner());
         match app {

@@ -125,6 +125,17 @@ impl Parts<'_> {
 
     /// The way to a server that gets at most `limit` requests at once.
     fn client(&self, http: &HttpOptions, limit: Option<u32>, at: &Origin) -> Option<Arc<dyn HttpClient>> {
+        self.client_for(http, limit, None, at)
+    }
+
+    /// The same for answers of at most so many bytes.
+    pub(super) fn client_for(
+        &self,
+        http: &HttpOptions,
+        limit: Option<u32>,
+        max_body: Option<u64>,
+        at: &Origin,
+    ) -> Option<Arc<dyn HttpClient>> {
         let limit = limit.map(|requests| RequestLimit { requests, lock_dir: self.config.globals.lock_dir.clone() });
         match (&self.extras.http_client, limit) {
             (Some(client), None) => Some(Arc::clone(client)),
@@ -132,6 +143,7 @@ impl Parts<'_> {
                 Some(Arc::new(Limited::new(Arc::clone(client), limit.requests, &limit.lock_dir, http.timeout)))
             }
             (None, limit) => {
+                let defaults = ClientOptions::default();
                 let options = ClientOptions {
                     timeout: http.timeout,
                     headers: http.headers.clone(),
@@ -139,7 +151,7 @@ impl Parts<'_> {
                     ca_certs: http.ca_certs.clone(),
                     manage_cookies: http.manage_cookies,
                     limit,
-                    ..ClientOptions::default()
+                    max_body: max_body.unwrap_or(defaults.max_body),
                 };
                 self.told(at, self.clients.client(options))
             }

@@ -69,6 +69,8 @@ pub(crate) fn answer(permit: &TilePermit<'_>, wanted: &Wanted<'_>) -> Option<Res
     }
     let areas = match permit.visible() {
         Visible::All => &[][..],
+        // To clip a tile takes its time.
+        Visible::Inside(_) if patience == Patience::None => return None,
         Visible::Inside(areas) => areas,
         Visible::Nothing => return Some(Ok(respond_empty(manager))),
     };
