@@ -21,6 +21,7 @@ mod remembered;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -468,6 +469,11 @@ impl TilePermit<'_> {
 
     pub(crate) fn coord(&self) -> TileCoord {
         self.coord
+    }
+
+    /// How long clients may keep the tile, if not as long as all tiles.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.set.max_age()
     }
 
     pub(crate) fn visible(&self) -> &Visible {

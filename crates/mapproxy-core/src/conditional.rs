@@ -30,6 +30,11 @@ impl Validators {
         Validators { etag: Some(format!("\"{nanos:x}-{size:x}\"")), modified: Some(modified), max_age }
     }
 
+    /// Of something made for this request.
+    pub(crate) fn of_content(content: &[u8], max_age: Duration) -> Self {
+        Validators { etag: Some(open_tag_of(content) + "\""), modified: None, max_age }
+    }
+
     /// Adds the validators to an answer, and turns it into a 304 where the client has this version.
     pub(crate) fn apply(&self, request: &HeaderMap, mut response: Response) -> Response {
         let headers = response.headers_mut();

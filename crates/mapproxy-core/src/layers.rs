@@ -1,6 +1,7 @@
 //! What services publish: map layers in a tree, and tile layers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mapproxy_cache::TileManager;
 use mapproxy_grid::{MapExtent, ResolutionRange, TileGrid};
@@ -53,6 +54,8 @@ impl MapLayer {
 /// `md` of a layer.
 #[derive(Clone, Debug, Default)]
 pub struct LayerMetadata {
+    /// How long clients may keep its maps and tiles, in place of what holds for all tiles; maps without it say nothing.
+    pub max_age: Option<Duration>,
     /// Description.
     pub abstract_: Option<String>,
     /// Keywords by vocabulary.
@@ -159,12 +162,24 @@ pub struct TileSet {
     manager: Arc<TileManager>,
     /// The area with tiles.
     pub extent: MapExtent,
+    /// How long clients may keep them, if not as long as all tiles.
+    max_age: Option<Duration>,
 }
 
 impl TileSet {
     /// The tiles of `manager`, of which there are some in `extent`.
     pub fn new(manager: Arc<TileManager>, extent: MapExtent) -> TileSet {
-        TileSet { manager, extent }
+        TileSet { manager, extent, max_age: None }
+    }
+
+    /// The same, to be kept by clients as long as this, or as long as all tiles.
+    #[must_use]
+    pub fn with_max_age(self, max_age: Option<Duration>) -> TileSet {
+        TileSet { max_age, ..self }
+    }
+
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.max_age
     }
 
     /// The grid of the tiles.

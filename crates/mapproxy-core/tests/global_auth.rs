@@ -513,3 +513,37 @@ fn a_program_that_decides_itself_goes_before_the_configuration() {
     assert_eq!(built.app.call(request(TILE, &key("all"))).status(), 401);
     assert_eq!(built.app.call(request(TILE, &[("x-own", "sesame")])).status(), 200);
 }
+
+#[test]
+fn the_examples_of_the_guide_are_valid() {
+    let guide = include_str!("../../../docs/authorization.md");
+    let examples: Vec<&str> = guide.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() > 3);
+    for example in examples {
+        let directory = tempfile::tempdir().unwrap();
+        draw_sources(directory.path());
+        let auth = example.trim_start_matches("globals:\n");
+        let built = AppBuilder::from_text(format!("{CONFIG}{auth}"), directory.path()).build();
+        let built = built.unwrap_or_else(|error| panic!("{example}\n{error}"));
+        // Their layers are not ours.
+        let others: Vec<_> =
+            built.diagnostics.iter().filter(|found| !found.message.contains("there is no layer")).collect();
+        assert!(others.is_empty(), "{example}\n{others:?}");
+    }
+}
+
+#[test]
+fn decisions_of_the_guide_are_understood() {
+    let guide = include_str!("../../../docs/authorization.md");
+    let examples = guide.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut decisions = 0;
+    for example in examples {
+        let json: Value = serde_json::from_str(example).unwrap();
+        let decision = json.get("mapproxy").unwrap_or(&json);
+        if decision.get("authorized").is_some() {
+            mapproxy_core::auth::Decision::from_json(decision.to_string().as_bytes()).unwrap();
+            decisions += 1;
+        }
+    }
+    assert_eq!(decisions, 2);
+}

@@ -5,6 +5,8 @@ use std::io::Read;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use mapproxy_core::grid::Size;
+use mapproxy_core::image::{Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels};
 use mapproxy_core::{App, AppBuilder, Application, Request, Response};
 
 const CONFIG: &str = "
@@ -188,4 +190,34 @@ fn mistakes_of_clients_are_4xx() {
         assert_eq!(get(&app, url, &[]).status(), StatusCode::NOT_FOUND, "{url}");
     }
     assert_eq!(get(&app, "/wmts/cached/GLOBAL_WEBMERCATOR/0/0/x.png", &[]).status(), StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn layers_say_how_long_they_may_be_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let layers = "
+  - {name: short, title: Short, sources: [cached], expires_hours: 1}
+  - {name: long, title: Long, sources: [cached], expires_hours: 48}
+  - {name: usual, title: Usual, sources: [cached]}
+caches:";
+    let source = "red: {type: raster, file: red.png, srs: 'EPSG:4326', bbox: [-180, -90, 180, 90]}";
+    let config = CONFIG.replace("caches:", layers.trim_start_matches('\n')).replace("drawn: {type: debug}", source);
+    let options = ImageOptions::new(ImageFormat::png());
+    let pixels = Pixels::filled(Size::new(36, 18), PixelMode::Rgb, Color::rgb(255, 0, 0));
+    let picture = MapImage::from_pixels(pixels, options.clone().into()).encode(&options).unwrap();
+    std::fs::write(directory.path().join("red.png"), picture.bytes).unwrap();
+    let app = AppBuilder::from_text(config.replace("[drawn]", "[red]"), directory.path()).build();
+    let app = app.unwrap_or_else(|error| panic!("{error}")).app;
+    let kept = |url: &str| header(&get(&app, url, &[]), "cache-control").map(str::to_owned);
+    let tile = |layer: &str| kept(&TILE.replace("cached", layer));
+    let hours = |hours: u32| Some(format!("public, max-age={0}, s-maxage={0}", hours * 3600));
+    for (layer, expected) in [("short", 1), ("long", 48), ("usual", 72)] {
+        assert_eq!(tile(layer), hours(expected), "{layer}");
+    }
+    let map = |layers: &str| format!("/service?{}", MAP.replace("LAYERS=direct", &format!("LAYERS={layers}")));
+    assert_eq!((kept(&map("short")), kept(&map("long,short"))), (hours(1), hours(1)));
+    assert_eq!((kept(&map("usual")), kept(&map("long,usual"))), (None, None));
+    let whole = get(&app, &map("long"), &[]);
+    let again = get(&app, &map("long"), &[("if-none-match", header(&whole, "etag").unwrap())]);
+    assert_eq!((again.status(), header(&again, "cache-control")), (StatusCode::NOT_MODIFIED, hours(48).as_deref()));
 }

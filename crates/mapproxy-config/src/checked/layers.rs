@@ -93,6 +93,8 @@ pub struct LayerMetadata {
     pub data: Vec<OnlineData>,
     /// `feature_list`: `url` and `format`.
     pub feature_list: Vec<OnlineData>,
+    /// `expires_hours` of the layer: how long clients may keep its tiles and maps.
+    pub max_age: Option<std::time::Duration>,
 }
 
 /// Who provides a layer.

@@ -75,6 +75,8 @@ record! {
         wmts_kvp_legendurl: Text,
         md: LayerMetadata,
         dimensions: Table<Dimension>,
+        /// Not known to MapProxy 7.0.0.
+        expires_hours: f64,
         nominal_res: f64,
         nominal_scale: f64,
     }

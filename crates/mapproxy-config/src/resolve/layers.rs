@@ -1,6 +1,7 @@
 //! The layer tree and the tiled layers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
@@ -90,7 +91,15 @@ impl Resolver<'_> {
         let shown = name.as_deref().unwrap_or(&title).to_owned();
         let sources = self.layer_sources(raw, &shown, path, walk);
         let resolution = self.res_range(&raw.min_res, &raw.max_res, &raw.min_scale, &raw.max_scale, path);
-        let md = raw.md.as_ref().map(|md| layer_metadata(md)).unwrap_or_default();
+        let mut md = raw.md.as_ref().map(|md| layer_metadata(md)).unwrap_or_default();
+        md.max_age = raw.expires_hours.as_ref().and_then(|hours| {
+            let age = Duration::try_from_secs_f64(hours.value * 3600.0).ok();
+            if age.is_none() {
+                let message = format!("{} is not a number of hours", hours.value);
+                self.findings.error(hours.span, format!("{path}.expires_hours"), message);
+            }
+            age
+        });
         self.layer_support(raw, path);
         let dimensions = self.dimensions(raw, path);
         if let Some(name) = &name
@@ -266,6 +275,7 @@ fn layer_metadata(raw: &raw::LayerMetadata) -> LayerMetadata {
             .collect(),
         data: online(&raw.data),
         feature_list: online(&raw.feature_list),
+        max_age: None,
     }
 }
 

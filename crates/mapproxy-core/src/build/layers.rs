@@ -165,7 +165,7 @@ impl Parts<'_> {
             for manager in &cache.managers {
                 let grid = manager.grid();
                 let extent = cache.extent.clone().unwrap_or_else(|| MapExtent::new(grid.bbox(), grid.srs().clone()));
-                tile_sets.push(TileSet::new(Arc::clone(manager), extent));
+                tile_sets.push(TileSet::new(Arc::clone(manager), extent).with_max_age(config.md.max_age));
             }
         }
         TileLayer {
@@ -205,6 +205,7 @@ fn metadata(md: &checked::LayerMetadata) -> LayerMetadata {
         format: data.format.clone(),
     };
     LayerMetadata {
+        max_age: md.max_age,
         abstract_: md.abstract_.clone(),
         keywords: md.keyword_list.iter().map(keywords).collect(),
         attribution: md.attribution.as_ref().map(|attribution| Attribution {

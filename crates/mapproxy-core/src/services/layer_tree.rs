@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mapproxy_grid::ResolutionRange;
 use mapproxy_map::dimension::{self, Dimension, InvalidValue, Resolved};
@@ -28,6 +29,7 @@ struct Leaf {
     /// Its own dimensions, and those of the groups it is in.
     dimensions: Arc<[Arc<Dimension>]>,
     forwards_styles: bool,
+    max_age: Option<Duration>,
     /// Its own range, and those of the groups between it and the name.
     resolutions: Vec<ResolutionRange>,
 }
@@ -54,6 +56,7 @@ impl LayerTree {
                 sources: layer.sources.as_slice().into(),
                 dimensions,
                 forwards_styles: layer.forwards_styles,
+                max_age: layer.metadata.max_age,
                 resolutions: Vec::new(),
             }]
         };
@@ -119,6 +122,12 @@ pub(crate) type Replaced = (Arc<Dimension>, Resolved);
 impl<'a> Selection<'a> {
     pub(crate) fn names(&self) -> Vec<&'a str> {
         self.chosen.iter().filter_map(|chosen| chosen.leaf.name.as_deref()).collect()
+    }
+
+    /// How long clients may keep the map; `None` where a layer does not say.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        let ages: Option<Vec<Duration>> = self.chosen.iter().map(|chosen| chosen.leaf.max_age).collect();
+        ages?.into_iter().min()
     }
 
     /// Has each layer drawn in its style, of which there is one for each name that was asked for, or one for all.

@@ -62,6 +62,7 @@ pub(crate) struct Wanted<'a> {
 pub(crate) fn answer(permit: &TilePermit<'_>, wanted: &Wanted<'_>) -> Option<Result<Response, MapError>> {
     let Wanted { patience, max_age, .. } = *wanted;
     let request = wanted.request.headers;
+    let max_age = permit.max_age().unwrap_or(max_age);
     let manager = permit.manager();
     if wanted.decorators.concern(wanted.operation) {
         // Somebody else's code, which may take its time.

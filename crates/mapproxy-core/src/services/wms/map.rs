@@ -1,6 +1,7 @@
 //! GetMap.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::WARNING;
 use http::{HeaderValue, StatusCode};
@@ -16,6 +17,7 @@ use super::dialect::Dialect;
 use super::error::{Failure, WmsError};
 use super::request::{self, GetMap};
 use crate::auth::{self, Permit};
+use crate::conditional::Validators;
 use crate::decorate::Picture;
 use crate::response::{forbid_caching, respond};
 use crate::services::layer_tree::Replaced;
@@ -36,6 +38,8 @@ pub(super) struct Plan<'a> {
     drawn: Vec<&'a str>,
     /// Dimensions of which another value was taken than the client named.
     replaced: Vec<Replaced>,
+    /// How long clients may keep the map, where the layers say so.
+    max_age: Option<Duration>,
     pub(super) permit: Permit,
 }
 
@@ -67,7 +71,13 @@ impl Wms {
         let encoded = image.encode(&plan.options).map_err(|error| image_error(&error))?;
         let response = respond(StatusCode::OK, plan.format.to_owned(), encoded.bytes);
         let response = tell_replaced(response, &plan.replaced);
-        Ok(if image.cacheable() { response } else { forbid_caching(response) })
+        Ok(match plan.max_age {
+            _ if !image.cacheable() => forbid_caching(response),
+            Some(max_age) => {
+                Validators::of_content(response.body().as_bytes(), max_age).apply(incoming.headers, response)
+            }
+            None => response,
+        })
     }
 
     /// Checks what is asked against what there is, and what the caller may see.
@@ -112,9 +122,9 @@ impl Wms {
             .resolve_dimensions(&mut query)
             .map_err(|error| WmsError::with_code("InvalidDimensionValue", error.to_string()))?;
         let sources = selection.sources(&permit)?;
-        let drawn = selection.names();
+        let (drawn, max_age) = (selection.names(), selection.max_age());
         let options = request.style.apply(options);
-        Ok(Plan { layers: &request.layers, query, format, options, sources, drawn, replaced, permit })
+        Ok(Plan { layers: &request.layers, query, format, options, sources, drawn, replaced, max_age, permit })
     }
 
     /// The style of each layer, or of all, for the sources to be asked for; `None`: no source has any.

@@ -519,6 +519,7 @@ fn announced_service(bench: &Bench) -> Wms {
         format: text(format),
     };
     let metadata = LayerMetadata {
+        max_age: None,
         abstract_: text("Some abstract"),
         keywords: keywords(),
         attribution: Some(Attribution {

@@ -56,7 +56,8 @@ impl Wms {
         }
         Ok(match tile.modified.zip(stored_size) {
             Some((modified, size)) => {
-                Validators::of_stored(modified, size, self.options.max_tile_age).apply(headers, response)
+                let max_age = permit.max_age().unwrap_or(self.options.max_tile_age);
+                Validators::of_stored(modified, size, max_age).apply(headers, response)
             }
             None => response,
         })
