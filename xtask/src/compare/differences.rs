@@ -218,20 +218,20 @@ fn xml_difference(expected: roxmltree::Node<'_, '_>, found: roxmltree::Node<'_, 
     if let Some(extra) = found.attributes().find(is_new) {
         return Some(format!("XML: {path}@{} is new: {}", extra.name(), extra.value()));
     }
-    let elements = |node: roxmltree::Node<'_, '_>| node.children().filter(roxmltree::Node::is_element).count();
     let text = |node: roxmltree::Node<'_, '_>| -> String {
         node.children().filter(roxmltree::Node::is_text).filter_map(|text| text.text()).collect()
     };
     if !is_same(&text(expected), &text(found)) {
         return Some(format!("XML: {path}: {:?} instead of {:?}", text(found).trim(), text(expected).trim()));
     }
+    let count = children(expected).len();
     let (mut one, mut other) = (children(expected).into_iter(), children(found).into_iter());
     let mut index = 0;
     loop {
         match (one.next(), other.next()) {
             (Some(expected_child), Some(found_child)) => {
                 index += 1;
-                let above = if elements(expected) > 1 { format!("{path}[{index}]") } else { path.clone() };
+                let above = if count > 1 { format!("{path}[{index}]") } else { path.clone() };
                 if let Some(difference) = xml_difference(expected_child, found_child, above) {
                     return Some(difference);
                 }
@@ -243,9 +243,19 @@ fn xml_difference(expected: roxmltree::Node<'_, '_>, found: roxmltree::Node<'_, 
     }
 }
 
-/// The elements in `node`. Lists of SRS have no order: that of the reference changes with every start.
+/// Whether an element says anything. Those in capitals (`PNG`, `INIMAGE`) say it by being there.
+fn is_said(node: &roxmltree::Node<'_, '_>) -> bool {
+    node.tag_name().name().chars().all(|c| c.is_ascii_uppercase() || c == '.' || c.is_ascii_digit())
+        || node.attributes().any(|attribute| !attribute.value().is_empty())
+        || node.children().any(|child| match child.is_element() {
+            true => is_said(&child),
+            false => child.text().is_some_and(|text| !text.trim().is_empty()),
+        })
+}
+
+/// The elements in `node` that say anything. Lists of SRS have no order: that of the reference changes with every start.
 fn children<'a, 'input>(node: roxmltree::Node<'a, 'input>) -> Vec<roxmltree::Node<'a, 'input>> {
-    let mut children: Vec<_> = node.children().filter(roxmltree::Node::is_element).collect();
+    let mut children: Vec<_> = node.children().filter(|node| node.is_element() && is_said(node)).collect();
     let is_srs = |node: &roxmltree::Node<'_, '_>| matches!(node.tag_name().name(), "SRS" | "CRS");
     if let Some(first) = children.iter().position(is_srs) {
         let count = children[first..].iter().take_while(|node| is_srs(node)).count();
@@ -357,15 +367,17 @@ mod tests {
 
     #[test]
     fn xml_is_compared_by_what_it_says() {
-        let expected = "<a xmlns='u' x='1' y='2'><b>1.0, 2</b>  <c/></a>";
-        assert!(between(expected, "<p:a xmlns:p='u' y='2'\n x='1.0'><p:b>1.0,2.0</p:b><p:c></p:c></p:a>").is_empty());
+        let expected = "<a xmlns='u' x='1' y='2'><b>1.0, 2</b>  <c>3</c><empty><e a=''/></empty></a>";
+        assert!(
+            between(expected, "<p:a xmlns:p='u' y='2'\n x='1.0'><p:b>1.0,2.0</p:b><p:c>3.0</p:c></p:a>").is_empty()
+        );
         for (found, difference) in [
             ("<a xmlns='v'/>", "XML: /a instead of /a"),
             ("<a xmlns='u' x='3' y='2'/>", "XML: /a@x: 3 instead of 1"),
             ("<a xmlns='u' x='1' y='2' z=''/>", "XML: /a@z is new: "),
             ("<a xmlns='u' x='1' y='2'><b>1</b></a>", "XML: /a[1]/b: \"1\" instead of \"1.0, 2\""),
             ("<a xmlns='u' x='1' y='2'><b>1,2</b></a>", "XML: /a: no c"),
-            ("<a xmlns='u' x='1' y='2'><b>1,2</b><c/><d/></a>", "XML: /a: d is new"),
+            ("<a xmlns='u' x='1' y='2'><b>1,2</b><c>3</c><D/></a>", "XML: /a: D is new"),
         ] {
             assert_eq!(between(expected, found), [difference]);
         }

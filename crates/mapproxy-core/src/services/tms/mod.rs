@@ -116,26 +116,33 @@ impl From<Refusal> for TmsError {
 impl Tms {
     /// The service for `options`.
     pub fn new(options: TmsOptions) -> Tms {
-        let mut maps = Vec::new();
+        let mut maps: Vec<TileMap> = Vec::new();
         let mut by_path = HashMap::new();
         for layer in &options.layers {
             for tiles in &layer.tile_sets {
                 let grid = tiles.grid();
                 let srs_spec = grid.srs().code().replace(':', "").to_uppercase();
                 let spec = if options.use_grid_names { grid.name().to_owned() } else { srs_spec };
-                by_path.insert(format!("{}/{spec}", layer.name), maps.len());
-                if !options.use_grid_names {
-                    by_path.insert(format!("{}_{spec}", layer.name), maps.len());
-                }
-                maps.push(TileMap {
+                let map = TileMap {
                     layer: layer.name.clone(),
                     title: layer.title.clone(),
                     abstract_: layer.metadata.abstract_.clone(),
-                    spec,
+                    spec: spec.clone(),
                     profile: Profile::of(grid),
                     tiles: tiles.clone(),
                     dimensions: dimension::defaults(&layer.dimensions),
-                });
+                };
+                let path = format!("{}/{spec}", layer.name);
+                // Of grids with the same SRS, addresses that name the SRS can reach one: the last.
+                if let Some(&index) = by_path.get(&path) {
+                    maps[index] = map;
+                    continue;
+                }
+                by_path.insert(path, maps.len());
+                if !options.use_grid_names {
+                    by_path.insert(format!("{}_{spec}", layer.name), maps.len());
+                }
+                maps.push(map);
             }
         }
         Tms { options, maps, by_path }
