@@ -39,7 +39,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("featureinfo", "feature info", Ignore),
     ("legend", "legends", Ignore),
     ("inspire_md", "inspire_md", Ignore),
-    ("background", "a background of the demo pages, which load nothing from other hosts", Ignore),
     ("template_dir", "templates in place of the built-in ones", Ignore),
     ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", Ignore),
 ];

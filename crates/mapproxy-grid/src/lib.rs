@@ -19,7 +19,7 @@ pub use bbox::{Bbox, Size};
 pub use coverage::{Coverage, CoverageError};
 pub use extent::MapExtent;
 pub use meta_grid::{MetaGrid, MetaTile, TilePlace};
-pub use proj_db::set_proj_data_dir;
+pub use proj_db::{SrsDescription, set_proj_data_dir};
 pub use resolution::{METERS_PER_DEGREE, PIXEL_SIZE_M, ResolutionRange};
 pub use srs::{Srs, SrsError, SupportedSrs};
 pub use tile_grid::{

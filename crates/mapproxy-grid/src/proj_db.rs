@@ -16,6 +16,16 @@ pub(crate) struct Facts {
     pub(crate) degrees: bool,
 }
 
+/// What people are told of an SRS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SrsDescription {
+    /// Name in PROJ's database: `ETRS89 / UTM zone 32N`.
+    pub name: String,
+    /// Where it is meant to be used: west, south, east, north in degrees. West is greater than east where the area lies
+    /// on both sides of the 180th meridian.
+    pub area_of_use: Option<[f64; 4]>,
+}
+
 static DATA_DIR: OnceLock<PathBuf> = OnceLock::new();
 
 /// Lets PROJ look for grids and definitions in `dir`, too (`globals.srs.proj_data_dir`).
@@ -47,6 +57,14 @@ pub(crate) fn look_up(code: &str) -> Result<Facts, String> {
     let json = definition.to_projjson(Some(false), None, None).map_err(|error| error.to_string())?;
     let json: Value = serde_json::from_str(&json).map_err(|error| error.to_string())?;
     facts(&json).ok_or_else(|| "not a horizontal coordinate reference system".to_owned())
+}
+
+/// What people are told about a code that was looked up before.
+pub(crate) fn describe(code: &str) -> Option<SrsDescription> {
+    let definition = builder().ok()?.proj(code).ok()?;
+    let (area, _) = definition.area_of_use().unwrap_or_default();
+    let area_of_use = area.map(|area| [area.west, area.south, area.east, area.north]);
+    Some(SrsDescription { name: definition.proj_info().description?, area_of_use })
 }
 
 /// A PROJ context with our search path.

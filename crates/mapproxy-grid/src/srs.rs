@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use rustc_hash::FxHashMap;
 
 use crate::METERS_PER_DEGREE;
-use crate::proj_db::{self, Facts};
+use crate::proj_db::{self, Facts, SrsDescription};
 
 /// A spatial reference system; a cheap, plain value.
 ///
@@ -139,6 +139,11 @@ impl Srs {
     /// 1 for every other SRS, as MapProxy counts: scale denominators of an SRS in feet are in feet.
     pub fn meters_per_unit(&self) -> f64 {
         self.0.facts.meters_per_unit
+    }
+
+    /// Name and area of use, for people. Asks PROJ's database each time.
+    pub fn describe(&self) -> Option<SrsDescription> {
+        proj_db::describe(self.canonical_code())
     }
 
     /// The code that stands for all equal ones.
@@ -330,6 +335,17 @@ mod tests {
         assert!(Srs::wgs84().is_north_first());
         assert!(!srs("CRS:84").is_north_first());
         assert_ne!(srs("OGC:CRS84"), Srs::wgs84());
+    }
+
+    #[test]
+    fn a_description_has_a_name_and_an_area() {
+        let utm = srs("EPSG:25832").describe().unwrap();
+        assert!(utm.name.contains("UTM zone 32N"), "{utm:?}");
+        let [west, south, east, north] = utm.area_of_use.unwrap();
+        assert!((west, east) == (6.0, 12.0) && south > 35.0 && north < 86.0, "{utm:?}");
+        assert_eq!(srs("EPSG:900913").describe(), srs("EPSG:3857").describe());
+        let [west, _, east, _] = srs("EPSG:2193").describe().unwrap().area_of_use.unwrap();
+        assert!(-180.0 <= west && east <= 180.0);
     }
 
     #[test]

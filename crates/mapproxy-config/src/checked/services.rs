@@ -159,6 +159,8 @@ pub struct Demo {
     pub at: Origin,
     /// `md` of WMS.
     pub md: ServiceMetadata,
+    /// `globals.background.url`: a map of the world in EPSG:3857 to be shown beneath the layers, with `{z}`, `{x}`, `{y}`.
+    pub background: Option<String>,
 }
 
 /// `md` of a service: what capabilities documents tell of it.

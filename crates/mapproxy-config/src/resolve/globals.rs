@@ -38,7 +38,6 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
         crate::support::is_supported(findings, "renderd", renderd.span, "globals.renderd");
     }
     let without_effect = [
-        ("background", raw.background.as_ref().map(|background| background.span)),
         ("template_dir", raw.template_dir.as_ref().map(|dir| dir.span)),
         ("debug_mode", raw.debug_mode.as_ref().filter(|debug| debug.value).map(|debug| debug.span)),
     ];

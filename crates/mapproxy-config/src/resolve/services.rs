@@ -53,8 +53,23 @@ impl Resolver<'_> {
                 use_grid_names: kml.use_grid_names.as_ref().is_some_and(|names| names.value),
                 md: self.own_metadata(kml.md.as_ref(), &shared, "services.kml.md"),
             }),
-            demo: raw.demo.as_ref().map(|demo| Demo { at: origin("services.demo", demo.span), md: shared.clone() }),
+            demo: raw.demo.as_ref().map(|demo| Demo {
+                at: origin("services.demo", demo.span),
+                md: shared.clone(),
+                background: self.background(),
+            }),
         }
+    }
+
+    /// The background of the demo pages, if it is an address of tiles.
+    fn background(&mut self) -> Option<String> {
+        let url = self.raw_globals.background.as_ref()?.value.url.as_ref()?;
+        if let Err(reason) = tiles_address(&url.value) {
+            let message = format!("{reason}: the demo pages have no background");
+            self.findings.warning(url.span, "globals.background.url", message);
+            return None;
+        }
+        Some(url.value.to_string())
     }
 
     fn wms_service(&mut self, raw: &Spanned<raw::Wms>, md: &ServiceMetadata) -> Option<Wms> {
@@ -333,4 +348,56 @@ impl Resolver<'_> {
 
 fn text(text: &Option<Spanned<Text>>) -> Option<String> {
     text.as_ref().map(|text| text.value.to_string())
+}
+
+/// Whether browsers can ask for tiles at this address: it is http or https, names a host and nobody's password, and has
+/// `{z}`, `{x}` and `{y}`.
+fn tiles_address(url: &str) -> Result<(), &'static str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let rest = rest.ok_or("an address that begins with https:// or http:// is expected")?;
+    let host = rest.split('/').next().unwrap_or("");
+    if host.contains('@') {
+        return Err("everybody could read the password in it");
+    }
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    if host.is_empty() || !host.chars().all(is_host) {
+        return Err("the name of one host is expected");
+    }
+    let mut path = rest.to_owned();
+    for name in ["{z}", "{x}", "{y}"] {
+        if !path.contains(name) {
+            return Err("{z}, {x} and {y} are expected");
+        }
+        path = path.replace(name, "");
+    }
+    if path.contains(['{', '}']) || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("nothing but {z}, {x} and {y} can be filled in");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_background_is_an_address_of_tiles_on_one_host_without_a_password() {
+        for url in ["https://tile.example.org/{z}/{x}/{y}.png", "http://[::1]:8080/t?z={z}&x={x}&y={y}"] {
+            assert_eq!(tiles_address(url), Ok(()), "{url}");
+        }
+        for url in [
+            "",
+            "tile.example.org/{z}/{x}/{y}.png",
+            "ftp://a/{z}/{x}/{y}",
+            "https:///{z}/{x}/{y}",
+            "https://{s}.example.org/{z}/{x}/{y}",
+            "https://a;script-src b/{z}/{x}/{y}",
+            "https://me:secret@example.org/{z}/{x}/{y}",
+            "https://a/{z}/{x}",
+            "https://a/{z}/{x}/{y}{r}.png",
+            "https://a/{z}/{x}/{y} .png",
+        ] {
+            assert!(tiles_address(url).is_err(), "{url}");
+        }
+    }
 }

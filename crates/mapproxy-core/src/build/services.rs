@@ -12,7 +12,7 @@ use super::Parts;
 use super::layers::keywords;
 use crate::app::Welcome;
 use crate::documents::Documents;
-use crate::services::demo::{Demo, DemoOptions, DemoWms};
+use crate::services::demo::{Demo, DemoOptions};
 use crate::services::tms::{Tms, TmsOptions};
 use crate::services::wms::{self, Wms, WmsOptions};
 use crate::services::wmts::{TileTemplate, Wmts, WmtsKvp, WmtsOptions};
@@ -31,18 +31,16 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         Some(options) => Some(options?),
         None => None,
     };
-    let demo_wms = wms.as_ref().map(|wms| DemoWms {
-        root: Arc::clone(&wms.root),
-        srs: wms.srs.clone(),
-        formats: wms.image_formats.iter().map(|(name, _)| name.clone()).collect(),
-    });
+    let demo_wms = wms.clone();
     let wms = wms.map(|options| Arc::new(Wms::new(options)));
     let wmts = services.wmts.as_ref().map(|wmts| parts.wmts(wmts, &tile_layers));
     let wmts = match wmts {
         Some(wmts) => Some(Arc::new(wmts?)),
         None => None,
     };
-    let kml = services.kml.as_ref().map(|kml| parts.tms(&kml.md, kml.use_grid_names, None, tile_layers.clone()));
+    let kml = services.kml.as_ref();
+    let kml = kml.map(|kml| Arc::new(parts.tms(&kml.md, kml.use_grid_names, None, tile_layers.clone())));
+    let demo_layers = if services.demo.is_some() { tile_layers.clone() } else { Vec::new() };
     let tms = services.tms.as_ref().map(|tms| {
         let origin = tms.origin_nw.then_some(Origin::UpperLeft);
         Arc::new(parts.tms(&tms.md, tms.use_grid_names, origin, tile_layers))
@@ -51,8 +49,8 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         routes.insert("tms", Arc::new(Arc::clone(tms)));
         routes.insert("tiles", Arc::new(Arc::clone(tms)));
     }
-    if let Some(kml) = kml {
-        routes.insert("kml", Arc::new(kml));
+    if let Some(kml) = &kml {
+        routes.insert("kml", Arc::new(Arc::clone(kml)));
     }
     if let Some(wmts) = &wmts {
         routes.insert("wmts", Arc::new(Arc::clone(wmts)));
@@ -61,17 +59,24 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
     let kvp = kvp.map(|wmts| Arc::new(WmtsKvp(Arc::clone(wmts))) as Arc<dyn Service>);
     let has_wms = wms.is_some();
     let ows: Arc<dyn Service> = Arc::new(Ows::new(wms.map(|wms| wms as Arc<dyn Service>), kvp));
-    if let Some(demo) = &services.demo {
-        let wms = demo_wms;
-        let metadata = metadata(&demo.md);
-        let (ows, gate) = (Arc::clone(&ows), parts.extras.gate.clone());
-        let demo = Demo::new(DemoOptions { metadata, wms, wmts: wmts.clone(), tms, ows, gate });
-        routes.insert("demo", Arc::new(demo));
-    }
     routes.insert("service", Arc::clone(&ows));
     routes.insert("ows", Arc::clone(&ows));
     if has_wms {
         routes.insert("wms", ows);
+    }
+    if let Some(demo) = &services.demo {
+        let demo = Demo::new(DemoOptions {
+            metadata: metadata(&demo.md),
+            wms: demo_wms,
+            wmts: wmts.clone(),
+            tms,
+            kml,
+            layers: demo_layers,
+            services: routes.clone(),
+            background: demo.background.clone(),
+            gate: parts.extras.gate.clone(),
+        });
+        routes.insert("demo", Arc::new(demo));
     }
 
     let origin = config.globals.access_control_allow_origin.as_deref().filter(|origin| !origin.is_empty());

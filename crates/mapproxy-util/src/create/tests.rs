@@ -145,7 +145,6 @@ fn the_full_examples_tell_every_option_there_is() {
         "ogr_datasource",
         "ogr_where",
         "ogr_srs",
-        "background",
         "template_dir",
         "debug_mode",
         "views",

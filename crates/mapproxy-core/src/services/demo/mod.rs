@@ -1,26 +1,34 @@
-//! `/demo`: what there is, a viewer for each layer, and the capabilities documents as text.
+//! `/demo`: what there is, a viewer for each layer, and the documents of the services as text.
 //!
-//! The pages load nothing from other hosts, and the services are asked in process.
+//! The pages load nothing from other hosts but the background that the configuration names, run no script and use no
+//! style that is not a file of ours, and ask the services in process. They list what the caller may see.
 
-mod preview;
+mod assets;
+mod document;
+mod index;
+mod markup;
+mod snippets;
+mod start_view;
+mod viewer;
+mod visible;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
 use http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
-use mapproxy_grid::Srs;
+use percent_encoding::AsciiSet;
 
+use self::assets::Versions;
 use super::ServiceMetadata;
 use super::tms::Tms;
+use super::wms::WmsOptions;
 use super::wmts::Wmts;
 use crate::auth::{self, Gate};
 use crate::response::{plain, respond};
-use crate::{Incoming, MapLayer, Response, Service};
+use crate::{Incoming, Response, Service, TileLayer};
 
-/// Nothing but our own pictures, scripts and styles.
-const POLICY: &str = "default-src 'none'; img-src 'self' data:; script-src 'self'; style-src 'self'; \
-                      base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Options of [`Demo`].
@@ -28,154 +36,106 @@ const HTML: &str = "text/html; charset=utf-8";
 pub struct DemoOptions {
     /// Title and abstract of the pages.
     pub metadata: ServiceMetadata,
-    /// Layers, SRS and formats of the WMS.
-    pub wms: Option<DemoWms>,
+    /// The WMS.
+    pub wms: Option<WmsOptions>,
     /// The WMTS.
     pub wmts: Option<Arc<Wmts>>,
     /// The TMS.
     pub tms: Option<Arc<Tms>>,
-    /// `/service`, asked for capabilities.
-    pub ows: Arc<dyn Service>,
+    /// The KML service.
+    pub kml: Option<Arc<Tms>>,
+    /// The layers of the tiled services.
+    pub layers: Vec<TileLayer>,
+    /// All services by the first segment of their paths, to be asked for documents.
+    pub services: HashMap<&'static str, Arc<dyn Service>>,
+    /// Address of a map of the world beneath the layers, in EPSG:3857, with `{z}`, `{x}` and `{y}`.
+    pub background: Option<String>,
     /// Who may see the pages.
     pub gate: Gate,
-}
-
-/// What the WMS offers.
-#[derive(Debug)]
-pub struct DemoWms {
-    /// The layer tree.
-    pub root: Arc<MapLayer>,
-    /// In the order of the configuration.
-    pub srs: Vec<Srs>,
-    /// Names of formats, in the order of the configuration.
-    pub formats: Vec<String>,
 }
 
 /// `/demo`.
 #[derive(Debug)]
 pub struct Demo {
     options: DemoOptions,
+    policy: HeaderValue,
 }
 
-/// A page that cannot be shown: what was asked for is not there.
-struct NoSuch(&'static str);
+/// What all pages have.
+struct Frame<'a> {
+    title: &'a str,
+    version: &'static str,
+    assets: Versions,
+}
 
+/// Why there is no page.
 enum Failure {
-    NoSuch(NoSuch),
+    /// What was asked for is not there.
+    NoSuch(&'static str),
     /// The answer of the service that a page is about.
     Refused(Box<Response>),
-}
-
-impl From<NoSuch> for Failure {
-    fn from(what: NoSuch) -> Self {
-        Failure::NoSuch(what)
-    }
 }
 
 impl Demo {
     /// The pages for `options`.
     pub fn new(options: DemoOptions) -> Demo {
-        Demo { options }
+        let policy = policy(options.background.as_deref());
+        Demo { options, policy }
     }
 
     fn page(&self, request: &Incoming<'_>) -> Result<Response, Failure> {
         let params = request.params();
-        if let Some(layer) = params.get("wms_layer") {
-            return Ok(html(&self.wms_preview(layer, request)?));
-        }
-        if let Some(layer) = params.get("wmts_layer") {
-            return Ok(html(&self.wmts_preview(layer, request)?));
-        }
-        if let Some(layer) = params.get("tms_layer") {
-            return Ok(html(&self.tms_preview(layer, request)?));
-        }
-        let wms = "/service?REQUEST=GetCapabilities&SERVICE=WMS";
-        let views = [
-            ("wms_capabilities", "WMS Capabilities", wms.to_owned()),
-            ("wmsc_capabilities", "WMS-C Capabilities", format!("{wms}&tiled=true")),
-            ("wmts_capabilities", "WMTS Capabilities (RESTful)", "/wmts/1.0.0/WMTSCapabilities.xml".to_owned()),
-            ("wmts_capabilities_kvp", "WMTS Capabilities (KVP)", wms.replace("WMS", "WMTS")),
-            ("tms_capabilities", "TMS Capabilities", tms_document(request)),
-        ];
-        for (name, heading, path) in views {
-            if params.get(name).is_some() {
-                return self.document(heading, &path, request);
+        for (parameter, view) in [
+            ("wms_layer", Demo::wms_viewer as fn(&Demo, &str, &Incoming<'_>) -> Result<viewer::Viewer, Failure>),
+            ("wmts_layer", Demo::wmts_viewer),
+            ("tms_layer", Demo::tms_viewer),
+        ] {
+            if let Some(layer) = params.get(parameter) {
+                let viewer = view(self, layer, request)?;
+                return Ok(self.html(&viewer::Page { frame: self.frame(), viewer }));
             }
         }
-        Ok(html(&self.index()))
+        if let Some(document) = self.document(request)? {
+            return Ok(self.html(&document));
+        }
+        Ok(self.html(&self.index(request)))
     }
 
-    fn index(&self) -> Index<'_> {
-        let wms = self.options.wms.as_ref();
-        let mut wms_layers = Vec::new();
-        if let Some(wms) = wms {
-            preview::collect_named(&wms.root, &mut wms_layers);
-            wms_layers.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        let mut tiled = Vec::new();
-        if let Some(wmts) = &self.options.wmts {
-            let mut capabilities = Vec::new();
-            if wmts.template().is_some() {
-                let href = "../wmts/1.0.0/WMTSCapabilities.xml";
-                capabilities.push(Link { href, text: "Capabilities document (RESTful)", view: "wmts_capabilities" });
-            }
-            if wmts.has_kvp() {
-                let href = "../service?REQUEST=GetCapabilities&SERVICE=WMTS";
-                capabilities.push(Link { href, text: "Capabilities document (KVP)", view: "wmts_capabilities_kvp" });
-            }
-            let layers = preview::tiled_layers(wmts.tile_sets());
-            tiled.push(TiledService { key: "wmts", title: "WMTS", capabilities, layers });
-        }
-        if let Some(tms) = &self.options.tms {
-            let link = Link { href: "../tms/1.0.0/", text: "Capabilities document", view: "tms_capabilities" };
-            let layers = preview::tiled_layers(tms.tile_sets());
-            tiled.push(TiledService { key: "tms", title: "TMS", capabilities: vec![link], layers });
-        }
-        Index {
-            title: self.title(),
+    fn tile_layer(&self, name: &str) -> Option<&TileLayer> {
+        self.options.layers.iter().find(|layer| layer.name == name)
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        Frame {
+            title: self.options.metadata.title.as_deref().unwrap_or("MapProxy"),
             version: env!("CARGO_PKG_VERSION"),
-            abstract_: self.options.metadata.abstract_.as_deref(),
-            has_wms: wms.is_some(),
-            wms_layers,
-            wms_formats: wms.map(preview::shown_formats).unwrap_or_default(),
-            wms_srs: wms.map(|wms| wms.srs.iter().map(|srs| srs.code().to_owned()).collect()).unwrap_or_default(),
-            tiled,
+            assets: Versions::current(),
         }
     }
 
-    fn title(&self) -> &str {
-        self.options.metadata.title.as_deref().unwrap_or("MapProxy")
-    }
-
-    /// A document of one of our services, asked in process with the client's own headers.
-    fn document(&self, heading: &'static str, path: &str, request: &Incoming<'_>) -> Result<Response, Failure> {
-        let mut inner = request.beside(path).ok_or(NoSuch("no such document"))?;
-        inner.headers_mut().remove(http::header::IF_NONE_MATCH);
-        inner.headers_mut().remove(http::header::IF_MODIFIED_SINCE);
-        let inner = Incoming::new(&inner);
-        let answer = match inner.first_segment() {
-            "tms" => self.options.tms.as_ref().and_then(|tms| tms.handle(&inner)),
-            "wmts" => self.options.wmts.as_ref().and_then(|wmts| wmts.handle(&inner)),
-            _ => self.options.ows.handle(&inner),
+    fn html(&self, page: &impl Template) -> Response {
+        let text = match page.render() {
+            Ok(text) => text,
+            Err(error) => {
+                log::error!(target: "mapproxy.service.demo", "cannot write page: {error}");
+                return plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
+            }
         };
-        let answer = answer.ok_or(NoSuch("no such document"))?;
-        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Failure::Refused(Box::new(answer)));
-        }
-        Ok(html(&Document {
-            title: self.title(),
-            version: env!("CARGO_PKG_VERSION"),
-            heading,
-            url: format!("{}{path}", request.urls().script),
-            text: String::from_utf8_lossy(answer.body().as_bytes()).into_owned(),
-        }))
+        let mut response = respond(StatusCode::OK, HTML, text);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        response
     }
 }
 
 impl Service for Demo {
     fn handle(&self, request: &Incoming<'_>) -> Option<Response> {
-        let is_static = request.rest().starts_with("/static/");
-        if !is_static && let Err(refusal) = self.options.gate.ask(auth::Operation::Demo, request, Default::default) {
+        if let Some(name) = request.rest().strip_prefix("/static/") {
+            return Some(assets::answer(name, request));
+        }
+        if let Err(refusal) = self.options.gate.ask(auth::Operation::Demo, request, Default::default) {
             return Some(refusal.response());
         }
         if request.rest().is_empty() {
@@ -186,102 +146,40 @@ impl Service for Demo {
             response.headers_mut().insert(LOCATION, url);
             return Some(response);
         }
-        Some(match request.rest() {
-            "/static/viewer.js" => {
-                respond(StatusCode::OK, "text/javascript; charset=utf-8", include_str!("static/viewer.js"))
-            }
-            "/static/demo.css" => respond(StatusCode::OK, "text/css; charset=utf-8", include_str!("static/demo.css")),
-            path if path.starts_with("/static/") => plain(StatusCode::NOT_FOUND, "file not found"),
-            _ => match self.page(request) {
-                Ok(page) => page,
-                Err(Failure::NoSuch(NoSuch(what))) => plain(StatusCode::NOT_FOUND, what),
-                Err(Failure::Refused(answer)) => *answer,
-            },
-        })
+        Some(self.page(request).unwrap_or_else(|failure| match failure {
+            Failure::NoSuch(what) => plain(StatusCode::NOT_FOUND, what),
+            Failure::Refused(answer) => *answer,
+        }))
     }
 }
 
-/// The TMS document that a request for a view names: the service's, or that of one layer.
-fn tms_document(request: &Incoming<'_>) -> String {
-    let params = request.params();
-    let segment =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    match (params.get("layer"), params.get("srs")) {
-        (Some(layer), Some(srs)) => format!("/tms/1.0.0/{}/{}", segment(layer), segment(srs)),
-        _ => "/tms/1.0.0/".to_owned(),
-    }
+/// Nothing but our own files and answers, and pictures of the background's host.
+fn policy(background: Option<&str>) -> HeaderValue {
+    let host = background.and_then(origin).map(|origin| format!(" {origin}")).unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:{host}; connect-src 'self'; \
+         frame-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+    );
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
-fn html(page: &impl Template) -> Response {
-    let text = match page.render() {
-        Ok(text) => text,
-        Err(error) => {
-            log::error!(target: "mapproxy.service.demo", "cannot write page: {error}");
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
-        }
-    };
-    let mut response = respond(StatusCode::OK, HTML, text);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    response
+/// Scheme and host of an address; `None` if these could say something else in a header.
+fn origin(url: &str) -> Option<&str> {
+    let start = url.find("://")? + 3;
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let (scheme, host) = (&url[..start - 3], &url[start..end]);
+    (matches!(scheme, "http" | "https") && !host.is_empty() && host.chars().all(is_host)).then_some(&url[..end])
 }
 
-#[derive(Template)]
-#[template(path = "demo/index.html")]
-struct Index<'a> {
-    title: &'a str,
-    version: &'static str,
-    abstract_: Option<&'a str>,
-    has_wms: bool,
-    wms_layers: Vec<NamedLayer>,
-    wms_formats: Vec<Format>,
-    wms_srs: Vec<String>,
-    tiled: Vec<TiledService>,
+/// All but what RFC 3986, 2.3 reserves for nothing, and the colon, which stands in every name of an SRS.
+const ESCAPED: &AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// A segment of a path, or a value in a query.
+fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-struct NamedLayer {
-    name: String,
-}
-
-struct Format {
-    name: String,
-    short: String,
-}
-
-struct TiledService {
-    key: &'static str,
-    title: &'static str,
-    capabilities: Vec<Link>,
-    layers: Vec<TiledLayer>,
-}
-
-struct Link {
-    href: &'static str,
-    text: &'static str,
-    view: &'static str,
-}
-
-struct TiledLayer {
-    name: String,
-    format: String,
-    sets: Vec<MatrixSet>,
-}
-
-struct MatrixSet {
-    grid: String,
-    srs: String,
-    /// The SRS does not tell which set is meant.
-    ambiguous: bool,
-}
-
-#[derive(Template)]
-#[template(path = "demo/document.html")]
-struct Document<'a> {
-    title: &'a str,
-    version: &'static str,
-    heading: &'static str,
-    url: String,
-    text: String,
-}
+#[cfg(test)]
+mod tests;

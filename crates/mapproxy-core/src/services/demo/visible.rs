@@ -1,0 +1,81 @@
+//! What the caller may see of what there is.
+
+use mapproxy_grid::MapExtent;
+
+use super::Demo;
+use crate::auth::{Operation, Permit};
+use crate::services::tms::Tms;
+use crate::{Incoming, MapLayer, TileSet};
+
+/// The tile sets of a service that the caller may see.
+pub(super) struct Tiled<'a> {
+    pub(super) sets: Vec<(&'a str, &'a TileSet)>,
+}
+
+impl<'a> Tiled<'a> {
+    /// Those of one layer.
+    pub(super) fn of_layer(&self, name: &str) -> Vec<&'a TileSet> {
+        self.sets.iter().filter(|(layer, _)| *layer == name).map(|(_, set)| *set).collect()
+    }
+}
+
+impl Demo {
+    /// What the WMS permits; `None`: there is no WMS for this caller.
+    pub(super) fn wms_permit(&self, request: &Incoming<'_>) -> Option<Permit> {
+        let wms = self.options.wms.as_ref()?;
+        self.options.gate.ask(Operation::WmsCapabilities, request, || (names(&wms.root), None)).ok()
+    }
+
+    pub(super) fn visible_wmts<'a>(&'a self, request: &Incoming<'_>) -> Option<Tiled<'a>> {
+        self.tiled(Operation::Wmts, self.options.wmts.as_ref()?.tile_sets().collect(), request)
+    }
+
+    pub(super) fn visible_tms<'a>(&'a self, request: &Incoming<'_>) -> Option<Tiled<'a>> {
+        self.tiled(Operation::Tms, self.options.tms.as_deref()?.tile_sets().collect(), request)
+    }
+
+    pub(super) fn visible_kml<'a>(&'a self, request: &Incoming<'_>) -> Option<(&'a Tms, Tiled<'a>)> {
+        let kml = self.options.kml.as_deref()?;
+        Some((kml, self.tiled(Operation::Kml, kml.tile_sets().collect(), request)?))
+    }
+
+    fn tiled<'a>(
+        &self,
+        operation: Operation,
+        sets: Vec<(&'a str, &'a TileSet)>,
+        request: &Incoming<'_>,
+    ) -> Option<Tiled<'a>> {
+        let names = || {
+            let mut names: Vec<&str> = sets.iter().map(|(name, _)| *name).collect();
+            names.dedup();
+            (names, None)
+        };
+        let permit = self.options.gate.ask(operation, request, names).ok()?;
+        Some(Tiled { sets: sets.into_iter().filter(|(name, set)| permit.shows(name, &set.extent)).collect() })
+    }
+}
+
+/// The layer may be seen, alone or as a heading.
+pub(super) fn is_visible(layer: &MapLayer, permit: &Permit) -> bool {
+    let name = layer.name.as_deref();
+    name.is_none_or(|name| permit.allows(name)) && permit.extent(name, layer.extent.as_ref()).is_some()
+}
+
+/// The layer of this name with the part of its extent that may be seen. What lies in a layer that may not be seen is
+/// hidden with it.
+pub(super) fn find<'a>(layer: &'a MapLayer, name: &str, permit: &Permit) -> Option<(&'a MapLayer, Option<MapExtent>)> {
+    if !is_visible(layer, permit) {
+        return None;
+    }
+    let own = layer.name.as_deref();
+    if own == Some(name) {
+        return Some((layer, permit.extent(own, layer.extent.as_ref())?));
+    }
+    layer.children.iter().find_map(|child| find(child, name, permit))
+}
+
+/// The names of all layers, each before those in it.
+fn names(root: &MapLayer) -> Vec<&str> {
+    let below = root.children.iter().flat_map(names);
+    root.name.as_deref().into_iter().chain(below).collect()
+}
