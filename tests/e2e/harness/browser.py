@@ -15,7 +15,7 @@ from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
 
 class Browser:
-    def __init__(self, folder):
+    def __init__(self, folder, webgl=False):
         self.folder = Path(folder)
         options = webdriver.ChromeOptions()
         options.binary_location = self._program("chromium")
@@ -30,6 +30,10 @@ class Browser:
             "--window-size=1024,768",
         ):
             options.add_argument(argument)
+        if webgl:
+            # Drawn by the processor: there is no graphics card.
+            options.add_argument("--use-angle=swiftshader")
+            options.add_argument("--enable-unsafe-swiftshader")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         service = Service(self._program("chromedriver"), log_output=str(self.folder / "chromedriver.log"))
         self.driver = webdriver.Chrome(options=options, service=service)

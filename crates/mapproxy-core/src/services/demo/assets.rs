@@ -1,11 +1,8 @@
 //! Scripts and styles. Pages name them with the version of their content, under which they may be kept for ever.
 
-use std::time::Duration;
-
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 
-use crate::conditional::Validators;
 use crate::response::{plain, respond};
 use crate::{Incoming, Response};
 
@@ -46,12 +43,9 @@ pub(super) fn answer(name: &str, request: &Incoming<'_>) -> Response {
     };
     let version = format!("{:016x}", asset.version);
     let is_versioned = request.params().get("v") == Some(&version);
-    let response = respond(StatusCode::OK, asset.media_type, asset.text);
-    let validators = Validators { etag: Some(format!("\"{version}\"")), modified: None, max_age: Duration::ZERO };
-    let mut response = validators.apply(request.headers, response);
+    let mut response = respond(StatusCode::OK, asset.media_type, asset.text);
     let control = if is_versioned { "public, max-age=31536000, immutable" } else { "no-cache" };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(control));
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -39,7 +39,7 @@ impl Demo {
         let Some(wanted) = self.wanted(request) else { return Ok(None) };
         let no_such = || Failure::NoSuch("no such document");
         let mut inner = request.beside(&wanted.path).ok_or_else(no_such)?;
-        for name in [http::header::IF_NONE_MATCH, http::header::IF_MODIFIED_SINCE, http::header::ACCEPT_ENCODING] {
+        for name in [http::header::IF_NONE_MATCH, http::header::IF_MODIFIED_SINCE] {
             inner.headers_mut().remove(name);
         }
         let inner = Incoming::new(&inner);

@@ -34,17 +34,22 @@ fn area_of(srs: &Srs, description: Option<&SrsDescription>) -> Bbox {
     Bbox::new(west, south, east, north).intersection(&world).unwrap_or(world)
 }
 
-/// The box that the page before this one showed (`at`, in `at_srs`), in `srs`.
-pub(super) fn view_before(srs: &Srs, request: &Incoming<'_>) -> Option<Bbox> {
+/// The box that the page before this one showed (`at`, in `at_srs`, one of those `known`), in `srs`.
+pub(super) fn view_before<'a>(
+    srs: &Srs,
+    request: &Incoming<'_>,
+    mut known: impl Iterator<Item = &'a Srs>,
+) -> Option<Bbox> {
     let params = request.params();
     let numbers: Result<Vec<f64>, _> = params.get("at")?.split(',').map(str::parse).collect();
     let [min_x, min_y, max_x, max_y] = numbers.ok()?[..] else { return None };
     let bbox = Bbox::new(min_x, min_y, max_x, max_y);
-    let from = Srs::new(params.get("at_srs")?).ok()?;
+    let code = params.get("at_srs")?;
+    let from = known.find(|known| known.code().eq_ignore_ascii_case(code))?;
     if !bbox.is_valid() {
         return None;
     }
-    let moved = if from == *srs { bbox } else { from.transform_bbox(srs, &bbox).ok()? };
+    let moved = if from == srs { bbox } else { from.transform_bbox(srs, &bbox).ok()? };
     moved.is_valid().then_some(moved)
 }
 

@@ -165,8 +165,11 @@ impl Demo {
         let extent = start_view::extent_in(srs, description.as_ref(), extent.as_ref());
         let north_first = version == WmsVersion::V1_3_0 && srs.is_north_first();
         let get_map = GetMap { version, layer: name, srs, format, transparent };
+        let info_formats =
+            if layer.is_queryable() { info_formats(&wms.featureinfo_types, version) } else { Vec::new() };
         let map = MapData {
             url: format!("..{}", get_map.path()),
+            info: (!info_formats.is_empty()).then(|| InfoData { url: format!("..{}", get_map.info_path()) }),
             north_first,
             extent: extent.to_array(),
             ..self.map_data(srs, extent, extent, request)
@@ -203,8 +206,8 @@ impl Demo {
             map: json(&map),
             has_tiles: false,
             has_background: map.background.is_some(),
-            info_formats: Vec::new(),
-            legend: None,
+            info_formats,
+            legend: self.legend(name, request),
             request_label: "GetMap request",
             facts: facts(srs, description, &extent),
             snippets,
@@ -229,7 +232,7 @@ impl Demo {
                 .replace("{Format}", &format),
             None => format!(
                 "/service?SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER={}&STYLE=default&TILEMATRIXSET={}\
-                 &TILEMATRIX={{z}}&TILEROW={{y}}&TILECOL={{x}}&FORMAT=image%2F{format}",
+                 &TILEMATRIX={{z}}&TILEROW={{y}}&TILECOL={{x}}&FORMAT=image/{format}",
                 encode(name),
                 encode(grid),
             ),
@@ -312,7 +315,7 @@ impl Demo {
             has_tiles: true,
             has_background: map.background.is_some(),
             info_formats: Vec::new(),
-            legend: None,
+            legend: self.legend(layer.layer, request),
             request_label: "Tile at the centre",
             facts,
             snippets: layer.snippets,
@@ -321,7 +324,10 @@ impl Demo {
 
     /// What maps and tiles have in common.
     fn map_data(&self, srs: &Srs, bbox: Bbox, extent: Bbox, request: &Incoming<'_>) -> MapData {
-        let before = start_view::view_before(srs, request).filter(|before| before.intersects(&bbox));
+        let of_wms = self.options.wms.iter().flat_map(|wms| &wms.srs);
+        let of_tiles = self.options.layers.iter().flat_map(|layer| &layer.tile_sets).map(|set| set.grid().srs());
+        let before = start_view::view_before(srs, request, of_wms.chain(of_tiles));
+        let before = before.filter(|before| before.intersects(&bbox));
         MapData {
             srs: srs.code().to_owned(),
             meters_per_unit: srs.meters_per_unit(),
@@ -332,6 +338,21 @@ impl Demo {
             background: self.options.background.clone().filter(|_| *srs == Srs::web_mercator()),
             ..MapData::default()
         }
+    }
+
+    /// Address of the legend, if the WMS has one of the layer.
+    fn legend(&self, name: &str, request: &Incoming<'_>) -> Option<String> {
+        let (wms, permit) = self.options.wms.as_ref().zip(self.wms_permit(request))?;
+        let (layer, _) = visible::find(&wms.root, name, &permit)?;
+        // Legends came with 1.1.1.
+        let version = self.wms_versions().into_iter().find(|version| *version >= WmsVersion::V1_1_1)?;
+        layer.has_legend().then(|| {
+            format!(
+                "../service?SERVICE=WMS&VERSION={version}&REQUEST=GetLegendGraphic&SLD_VERSION=1.1.0&STYLE=\
+                 &FORMAT=image/png&LAYER={}",
+                encode(name)
+            )
+        })
     }
 
     /// Links to the layer in all services.
@@ -366,21 +387,56 @@ struct GetMap<'a> {
 
 impl GetMap<'_> {
     fn path(&self) -> String {
-        let (version, request, srs) = match self.version {
-            WmsVersion::V1_0_0 => ("WMTVER", "map", "SRS"),
-            WmsVersion::V1_3_0 => ("VERSION", "GetMap", "CRS"),
-            _ => ("VERSION", "GetMap", "SRS"),
-        };
+        let request = if self.version == WmsVersion::V1_0_0 { "map" } else { "GetMap" };
+        format!("/service?SERVICE=WMS&{}={}&REQUEST={request}&{}", self.version_name(), self.version, self.map())
+    }
+
+    /// The request for what is at a pixel of the map, with `{i}`, `{j}` and `{format}`.
+    fn info_path(&self) -> String {
+        let request = if self.version == WmsVersion::V1_0_0 { "feature_info" } else { "GetFeatureInfo" };
+        let (i, j) = if self.version == WmsVersion::V1_3_0 { ("I", "J") } else { ("X", "Y") };
         format!(
-            "/service?SERVICE=WMS&{version}={}&REQUEST={request}&LAYERS={}&STYLES=&{srs}={}&FORMAT={}&TRANSPARENT={}\
-             &WIDTH={{width}}&HEIGHT={{height}}&BBOX={{bbox}}",
+            "/service?SERVICE=WMS&{}={}&REQUEST={request}&{}&QUERY_LAYERS={}&INFO_FORMAT={{format}}&FEATURE_COUNT=10\
+             &{i}={{i}}&{j}={{j}}",
+            self.version_name(),
             self.version,
+            self.map(),
+            encode(self.layer),
+        )
+    }
+
+    fn version_name(&self) -> &'static str {
+        if self.version == WmsVersion::V1_0_0 { "WMTVER" } else { "VERSION" }
+    }
+
+    fn map(&self) -> String {
+        let srs = if self.version == WmsVersion::V1_3_0 { "CRS" } else { "SRS" };
+        format!(
+            "LAYERS={}&STYLES=&{srs}={}&FORMAT={}&TRANSPARENT={}&WIDTH={{width}}&HEIGHT={{height}}&BBOX={{bbox}}",
             encode(self.layer),
             encode(self.srs.code()),
-            encode(self.format),
+            encode(self.format).replace("%2F", "/"),
             if self.transparent { "TRUE" } else { "FALSE" },
         )
     }
+}
+
+/// Media types of answers to clicks and their names for people.
+fn info_formats(types: &[String], version: WmsVersion) -> Vec<(String, String)> {
+    let types: Vec<&str> =
+        if types.is_empty() { vec!["html", "text", "xml"] } else { types.iter().map(String::as_str).collect() };
+    let format = |name: &str| {
+        let (media_type, text) = match name {
+            "html" => ("text/html", "HTML"),
+            "text" => ("text/plain", "Text"),
+            "json" => ("application/json", "JSON"),
+            "xml" if version == WmsVersion::V1_3_0 => ("text/xml", "XML"),
+            "xml" => ("application/vnd.ogc.gml", "GML"),
+            _ => return None,
+        };
+        Some((media_type.to_owned(), text.to_owned()))
+    };
+    types.into_iter().filter_map(format).collect()
 }
 
 /// The set that a request names by grid or SRS; the first without either.
