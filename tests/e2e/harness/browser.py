@@ -52,11 +52,31 @@ class Browser:
         assert found, f"{name} is missing: run tests/e2e/setup"
         return found
 
+    def forget(self, folder):
+        """What was asked for and complained about so far; pictures go to this folder from now on."""
+        self.folder = Path(folder)
+        self.requests.clear()
+        self.failures.clear()
+        self.complaints.clear()
+
+    def emulate(self, width=None, height=None, touch=False, scheme="light"):
+        """Another screen: a telephone has two pixels for each of the page. Without a size, the window's own."""
+        cdp = self.driver.execute_cdp_cmd
+        if width:
+            cdp(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": height, "deviceScaleFactor": 2 if touch else 1, "mobile": touch},
+            )
+        else:
+            cdp("Emulation.clearDeviceMetricsOverride", {})
+        cdp("Emulation.setTouchEmulationEnabled", {"enabled": touch})
+        cdp("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+
     def open(self, url):
         self.driver.get(url)
         self.settle()
 
-    def settle(self, quiet=0.6, seconds=60):
+    def settle(self, quiet=0.4, seconds=60):
         """Waits until no request has been open or begun for a while."""
         deadline = time.monotonic() + seconds
         last = time.monotonic()
@@ -100,11 +120,17 @@ class Browser:
         (self.folder / f"{name}.png").write_bytes(body)
         return Image.open(io.BytesIO(body)).convert("RGB")
 
-    def drag(self, right, down):
-        """Drags the middle of the window."""
-        body = self.driver.find_element("tag name", "html")
-        x, y = self._middle()
-        actions = ActionChains(self.driver, duration=50).move_to_element(body)
+    def picture_of(self, selector):
+        """An element as it looks, kept under a number."""
+        body = self.driver.find_element("css selector", selector).screenshot_as_png
+        number = len(list(self.folder.glob("picture-*.png")))
+        (self.folder / f"picture-{number:02}.png").write_bytes(body)
+        return Image.open(io.BytesIO(body)).convert("RGB")
+
+    def drag_on(self, selector, right, down):
+        """Drags the middle of an element."""
+        x, y = self._middle_of(selector)
+        actions = ActionChains(self.driver, duration=50)
         actions.w3c_actions.pointer_action.move_to_location(x, y)
         actions.click_and_hold()
         for step in range(1, 6):
@@ -112,16 +138,43 @@ class Browser:
         actions.release().perform()
         self.settle()
 
-    def zoom_in(self):
-        """Turns the wheel over the middle of the window."""
-        x, y = self._middle()
-        origin = ScrollOrigin.from_viewport(x, y)
-        ActionChains(self.driver).scroll_from_origin(origin, 0, -240).perform()
+    def click_on(self, selector, right=0, down=0):
+        """Clicks so far from the middle of an element."""
+        x, y = self._middle_of(selector)
+        actions = ActionChains(self.driver, duration=50)
+        actions.w3c_actions.pointer_action.move_to_location(x + right, y + down)
+        actions.click().perform()
         self.settle()
 
-    def _middle(self):
-        width, height = self.driver.execute_script("return [innerWidth, innerHeight]")
-        return width // 2, height // 2
+    def wheel(self, selector, amount):
+        """Turns the wheel over the middle of an element; up, that is inwards, below 0."""
+        origin = ScrollOrigin.from_viewport(*self._middle_of(selector))
+        ActionChains(self.driver).scroll_from_origin(origin, 0, amount).perform()
+        self.settle()
+
+    def pinch(self, selector, before, after):
+        """Two fingers in the middle of an element go from one distance to another."""
+        x, y = self._middle_of(selector)
+
+        def touch(kind, distance=None):
+            fingers = [] if distance is None else [x - distance / 2, x + distance / 2]
+            points = [{"x": left, "y": y, "id": number} for number, left in enumerate(fingers)]
+            self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", before)
+        for step in range(1, 6):
+            touch("touchMove", before + (after - before) * step / 5)
+        touch("touchEnd")
+        self.settle()
+
+    def _middle_of(self, selector):
+        element = self.driver.find_element("css selector", selector)
+        box = self.driver.execute_script(
+            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'});"
+            "const box = arguments[0].getBoundingClientRect(); return [box.x, box.y, box.width, box.height];",
+            element,
+        )
+        return round(box[0] + box[2] / 2), round(box[1] + box[3] / 2)
 
     def links(self):
         """Addresses of all links on the page."""

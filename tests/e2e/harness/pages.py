@@ -30,6 +30,11 @@ def _libraries():
     return folder
 
 
+def library(path):
+    """The text of a file of a library."""
+    return (_libraries() / "node_modules" / path).read_text()
+
+
 class Pages:
     """The files of clients/ and /node_modules/ on a port of 127.0.0.1."""
 

@@ -454,7 +454,7 @@ fn choose<'a>(sets: &[&'a TileSet], request: &Incoming<'_>) -> Result<&'a TileSe
 fn is_xyz(grid: &TileGrid) -> bool {
     const HALF: f64 = 20_037_508.342_789_244;
     let is_square = grid.bbox().to_array().iter().all(|value| (value.abs() - HALF).abs() < 1.0);
-    let levels = (0i32..).zip(grid.levels());
+    let mut levels = (0i32..).zip(grid.levels());
     let is_halved = |(z, level): (i32, &mapproxy_grid::Level)| {
         let expected = 2.0 * HALF / f64::from(grid.tile_size().width) / 2f64.powi(z);
         (level.resolution / expected - 1.0).abs() < 1e-6
@@ -462,7 +462,7 @@ fn is_xyz(grid: &TileGrid) -> bool {
     *grid.srs() == Srs::web_mercator()
         && is_square
         && grid.tile_size().width == grid.tile_size().height
-        && levels.map(is_halved).all(|halved| halved)
+        && levels.all(is_halved)
 }
 
 fn level_data(grid: &TileGrid, id: &str, z: u8) -> Option<LevelData> {
