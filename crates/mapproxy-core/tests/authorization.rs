@@ -272,7 +272,6 @@ fn maps_and_documents_are_asked_for_by_operation_layers_and_extent() {
         ("/wmts/1.0.0/WMTSCapabilities.xml".to_owned(), "wmts", &["photo", "red"], &None),
         ("/tms/1.0.0/".to_owned(), "tms", &["photo", "red"], &None),
         ("/tms/1.0.0/photo/EPSG3857".to_owned(), "tms", &["photo"], &None),
-        ("/demo/".to_owned(), "demo", &[], &None),
         ("/demo".to_owned(), "demo", &[], &None),
     ] {
         assert!(bench.status(&url) < 400, "{url}");
@@ -283,6 +282,17 @@ fn maps_and_documents_are_asked_for_by_operation_layers_and_extent() {
             "{url}"
         );
     }
+}
+
+#[test]
+fn the_demo_asks_for_itself_and_then_for_the_layers_of_each_service_that_it_lists() {
+    let bench = Bench::deciding(Decision::Full);
+    assert_eq!(bench.status("/demo/"), 200);
+    let asked = std::mem::take(&mut *bench.authorizer.as_ref().unwrap().asked.lock().unwrap());
+    let operations: Vec<&str> = asked.iter().map(|asked| asked.operation).collect();
+    assert_eq!(operations, ["demo", "wmts", "tms", "wms.capabilities"]);
+    assert_eq!(asked[1].layers, strings(&["photo", "red"]));
+    assert_eq!(asked[3].layers, strings(&["root", "photo", "group", "green", "blue", "red"]));
 }
 
 fn strings(names: &[&str]) -> Vec<String> {

@@ -138,6 +138,17 @@ class Browser:
         actions.release().perform()
         self.settle()
 
+    def click(self, element):
+        """Clicks a button or link, wherever it is on the page."""
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        element.click()
+
+    def wait_for(self, condition, seconds=10):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"in vain for {seconds} s"
+            time.sleep(0.02)
+
     def click_on(self, selector, right=0, down=0):
         """Clicks so far from the middle of an element."""
         x, y = self._middle_of(selector)

@@ -25,7 +25,13 @@ layers:
   - name: group
     title: Group
     layers:
-      - {name: world, title: World, sources: [tiles]}
+      - name: world
+        title: World
+        sources: [tiles]
+        dimensions:
+          time: {values: ['2020-01-01', '2021-01-01'], default: '2021-01-01'}
+          depth: {values: ['<b>', '10'], default: '10', units: m}
+          hour: {values: ['0/5000/1']}
       - {name: 'HOSTILE', title: 'HOSTILE', sources: [tiles]}
   - title: Heading
     layers:
@@ -249,6 +255,31 @@ fn a_background_opens_the_policy_for_pictures_of_its_host_only() {
     assert_eq!(policy.matches("tiles.example").count(), 1, "{policy}");
     assert!(text(&response).contains("https://tiles.example:8443/a/{z}/{x}/{y}.png"));
     assert!(!text(&get(&app, "/demo/?wms_layer=world&srs=EPSG:25832")).contains("tiles.example"));
+}
+
+#[test]
+fn dimensions_are_chosen_and_asked_for() {
+    let app = app();
+    let url = |page: &str, query: &str| {
+        let html = text(&get(&app, &format!("/demo/?{page}=world&{query}")));
+        let at = html.find("&#34;url&#34;:&#34;").unwrap() + "&#34;url&#34;:&#34;".len();
+        html[at..].split("&#34;").next().unwrap().replace("&#38;", "&")
+    };
+    assert!(url("wms_layer", "").contains("&TIME=2021-01-01&DIM_DEPTH=10&"), "{}", url("wms_layer", ""));
+    assert!(url("wms_layer", "time=2020-01-01&dim_depth=%3Cb%3E").contains("&TIME=2020-01-01&DIM_DEPTH=%3Cb%3E&"));
+    // The group asks for the dimensions of the layers in it; what is not offered is not asked for.
+    assert!(url("wms_layer", "time=1999").contains("&TIME=2021-01-01&"));
+    let group = text(&get(&app, "/demo/?wms_layer=group"));
+    assert!(group.contains("TIME=2021-01-01") && group.contains("name=\"dim_depth\""));
+    // A range of many values is a text.
+    let html = text(&get(&app, "/demo/?wms_layer=world"));
+    assert!(
+        html.contains("<select name=\"time\"") && html.contains("<input type=\"text\" name=\"dim_hour\""),
+        "{html}"
+    );
+    assert!(html.contains("depth (m)") && !html.contains("<b>"));
+    // Version 1.0.0 has none.
+    assert!(!url("wms_layer", "version=1.0.0").contains("TIME"));
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! A page for each layer: the map, what can be chosen, the addresses that are asked, and how other programs are told
 //! of them.
 
+use std::sync::Arc;
+
 use askama::Template;
 use mapproxy_grid::{Bbox, Origin, Srs, SrsDescription, TileGrid};
+use mapproxy_map::Dimension;
 use serde::Serialize;
 
 use super::index::public_format;
@@ -46,12 +49,30 @@ struct ServiceTab {
     is_current: bool,
 }
 
-/// A drop-down list, or a hidden value where it has no options.
+/// A field of the form.
 struct Choice {
-    label: &'static str,
+    label: String,
     name: String,
     value: String,
+    kind: ChoiceKind,
     options: Vec<ChoiceOption>,
+}
+
+/// How a field looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChoiceKind {
+    Hidden,
+    List,
+    /// Free text, with the options as suggestions.
+    Text,
+}
+
+/// A dimension and the value that is shown of it.
+struct Chosen {
+    /// As requests name it: `time`, `elevation`, `dim_other`.
+    parameter: String,
+    value: String,
+    dimension: Arc<Dimension>,
 }
 
 struct ChoiceOption {
@@ -117,6 +138,8 @@ struct TiledLayer<'a> {
     url: String,
     /// Identifier in addresses and number in the grid of each level.
     levels: Vec<(String, u8)>,
+    /// Of dimensions.
+    choices: Vec<Choice>,
     snippets: Vec<Snippet>,
 }
 
@@ -164,7 +187,11 @@ impl Demo {
         let description = srs.describe();
         let extent = start_view::extent_in(srs, description.as_ref(), extent.as_ref());
         let north_first = version == WmsVersion::V1_3_0 && srs.is_north_first();
-        let get_map = GetMap { version, layer: name, srs, format, transparent };
+        let dimensions = match version {
+            WmsVersion::V1_0_0 => Vec::new(),
+            _ => chosen(&visible::dimensions(&wms.root, name), request),
+        };
+        let get_map = GetMap { version, layer: name, srs, format, transparent, dimensions: &dimensions };
         let info_formats =
             if layer.is_queryable() { info_formats(&wms.featureinfo_types, version) } else { Vec::new() };
         let map = MapData {
@@ -174,7 +201,7 @@ impl Demo {
             extent: extent.to_array(),
             ..self.map_data(srs, extent, extent, request)
         };
-        let choices = vec![
+        let mut choices = vec![
             hidden("wms_layer", name),
             choice("Reference system", "srs", wms.srs.iter().map(|s| (s.code(), s.code())), srs.code()),
             choice("Format", "format", formats.iter().map(|(name, short)| (*name, *short)), format),
@@ -186,6 +213,7 @@ impl Demo {
                 hidden("transparent", "false")
             },
         ];
+        choices.extend(dimensions.iter().map(dimension_choice));
         let snippets = snippets::wms(&WmsSnippets {
             script: &request.urls().script,
             layer: name,
@@ -221,8 +249,9 @@ impl Demo {
         let set = choose(&visible.of_layer(name), request)?;
         let format = public_format(set);
         let grid = set.grid().name();
+        let dimensions = self.tile_layer(name).map(|layer| chosen(&layer.dimensions, request)).unwrap_or_default();
         let path = match wmts.template() {
-            Some(template) => format!("/wmts{template}")
+            Some(template) => with_dimensions(&format!("/wmts{template}"), &dimensions)
                 .replace("{Layer}", &encode(name))
                 .replace("{TileMatrixSet}", &encode(grid))
                 .replace("{TileMatrix}", "{z}")
@@ -230,12 +259,17 @@ impl Demo {
                 .replace("{TileRow}", "{y}")
                 .replace("{Style}", "default")
                 .replace("{Format}", &format),
-            None => format!(
-                "/service?SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER={}&STYLE=default&TILEMATRIXSET={}\
-                 &TILEMATRIX={{z}}&TILEROW={{y}}&TILECOL={{x}}&FORMAT=image/{format}",
-                encode(name),
-                encode(grid),
-            ),
+            None => {
+                let dimension =
+                    |chosen: &Chosen| format!("&{}={}", chosen.parameter.to_uppercase(), encode(&chosen.value));
+                let dimensions: String = dimensions.iter().map(dimension).collect();
+                format!(
+                    "/service?SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER={}&STYLE=default&TILEMATRIXSET={}\
+                     &TILEMATRIX={{z}}&TILEROW={{y}}&TILECOL={{x}}&FORMAT=image/{format}{dimensions}",
+                    encode(name),
+                    encode(grid),
+                )
+            }
         };
         let capabilities = match wmts.template() {
             Some(_) => "/wmts/1.0.0/WMTSCapabilities.xml",
@@ -252,7 +286,9 @@ impl Demo {
             format: &format,
         });
         let url = format!("..{path}");
-        let layer = TiledLayer { service: TiledService::Wmts, layer: name, set, visible, url, levels, snippets };
+        let choices = dimensions.iter().map(dimension_choice).collect();
+        let layer =
+            TiledLayer { service: TiledService::Wmts, layer: name, set, visible, url, levels, choices, snippets };
         Ok(self.tiled_viewer(layer, request))
     }
 
@@ -275,7 +311,9 @@ impl Demo {
             format: &format,
         });
         let url = format!("..{tile_map}/{{z}}/{{x}}/{{y}}.{format}");
-        let layer = TiledLayer { service: TiledService::Tms, layer: name, set, visible, url, levels, snippets };
+        let choices = Vec::new();
+        let layer =
+            TiledLayer { service: TiledService::Tms, layer: name, set, visible, url, levels, choices, snippets };
         Ok(self.tiled_viewer(layer, request))
     }
 
@@ -305,12 +343,14 @@ impl Demo {
         let parameter = layer.service.parameter();
         let options = sets.iter().map(|(name, text)| (*name, text.as_str()));
         let metadata = self.tile_layer(layer.layer);
+        let mut choices = vec![hidden(parameter, layer.layer), choice("Tile matrix set", "grid", options, grid.name())];
+        choices.extend(layer.choices);
         Viewer {
             layer: layer.layer.to_owned(),
             title: metadata.map_or(layer.layer, |layer| layer.title.as_str()).to_owned(),
             abstract_: metadata.and_then(|layer| layer.metadata.abstract_.clone()),
             services: self.service_tabs(layer.layer, parameter, request),
-            choices: vec![hidden(parameter, layer.layer), choice("Tile matrix set", "grid", options, grid.name())],
+            choices,
             map: json(&map),
             has_tiles: true,
             has_background: map.background.is_some(),
@@ -383,6 +423,7 @@ struct GetMap<'a> {
     srs: &'a Srs,
     format: &'a str,
     transparent: bool,
+    dimensions: &'a [Chosen],
 }
 
 impl GetMap<'_> {
@@ -411,8 +452,11 @@ impl GetMap<'_> {
 
     fn map(&self) -> String {
         let srs = if self.version == WmsVersion::V1_3_0 { "CRS" } else { "SRS" };
+        let dimension = |chosen: &Chosen| format!("{}={}&", chosen.parameter.to_uppercase(), encode(&chosen.value));
+        let dimensions: String = self.dimensions.iter().map(dimension).collect();
         format!(
-            "LAYERS={}&STYLES=&{srs}={}&FORMAT={}&TRANSPARENT={}&WIDTH={{width}}&HEIGHT={{height}}&BBOX={{bbox}}",
+            "LAYERS={}&STYLES=&{srs}={}&{dimensions}FORMAT={}&TRANSPARENT={}&WIDTH={{width}}&HEIGHT={{height}}\
+             &BBOX={{bbox}}",
             encode(self.layer),
             encode(self.srs.code()),
             encode(self.format).replace("%2F", "/"),
@@ -437,6 +481,26 @@ fn info_formats(types: &[String], version: WmsVersion) -> Vec<(String, String)> 
         Some((media_type.to_owned(), text.to_owned()))
     };
     types.into_iter().filter_map(format).collect()
+}
+
+/// A template of paths whose variables of dimensions have these values.
+fn with_dimensions(template: &str, dimensions: &[Chosen]) -> String {
+    const KNOWN: [&str; 7] = ["Layer", "TileMatrixSet", "TileMatrix", "TileCol", "TileRow", "Style", "Format"];
+    let mut path = String::new();
+    let mut rest = template;
+    while let Some((before, (variable, after))) =
+        rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    {
+        path.push_str(before);
+        let chosen = dimensions.iter().find(|chosen| chosen.dimension.is_asked_by(variable));
+        match chosen {
+            _ if KNOWN.contains(&variable) => path.push_str(&format!("{{{variable}}}")),
+            Some(chosen) => path.push_str(&encode(&chosen.value)),
+            None => path.push_str("default"),
+        }
+        rest = after;
+    }
+    path + rest
 }
 
 /// The set that a request names by grid or SRS; the first without either.
@@ -500,21 +564,65 @@ fn shown(value: f64, srs: &Srs) -> String {
 }
 
 fn hidden(name: &str, value: &str) -> Choice {
-    Choice { label: "", name: name.to_owned(), value: value.to_owned(), options: Vec::new() }
+    Choice {
+        label: String::new(),
+        name: name.to_owned(),
+        value: value.to_owned(),
+        kind: ChoiceKind::Hidden,
+        options: Vec::new(),
+    }
 }
 
-fn choice<'a>(
-    label: &'static str,
-    name: &str,
-    options: impl Iterator<Item = (&'a str, &'a str)>,
-    selected: &str,
-) -> Choice {
+fn choice<'a>(label: &str, name: &str, options: impl Iterator<Item = (&'a str, &'a str)>, selected: &str) -> Choice {
     let option = |(value, text): (&str, &str)| ChoiceOption {
         value: value.to_owned(),
         text: text.to_owned(),
         selected: value == selected,
     };
-    Choice { label, name: name.to_owned(), value: String::new(), options: options.map(option).collect() }
+    Choice {
+        label: label.to_owned(),
+        name: name.to_owned(),
+        value: selected.to_owned(),
+        kind: ChoiceKind::List,
+        options: options.map(option).collect(),
+    }
+}
+
+/// The values that a request names, or the defaults.
+fn chosen(dimensions: &[Arc<Dimension>], request: &Incoming<'_>) -> Vec<Chosen> {
+    let params = request.params();
+    let value = |dimension: &Arc<Dimension>| {
+        let asked = params.iter().find(|(name, _)| dimension.is_asked_by(name)).map(|(_, value)| value);
+        let resolved = dimension.resolve(asked).map(|resolved| resolved.value);
+        let value = resolved.unwrap_or_else(|| Arc::clone(dimension.default_value())).to_string();
+        let parameter = match &**dimension.name() {
+            name @ ("time" | "elevation") => name.to_owned(),
+            name if name.starts_with("dim_") => name.to_owned(),
+            name => format!("dim_{name}"),
+        };
+        Chosen { parameter, value, dimension: Arc::clone(dimension) }
+    };
+    dimensions.iter().map(value).collect()
+}
+
+/// A list of the values; where they are announced as a range, a text.
+fn dimension_choice(chosen: &Chosen) -> Choice {
+    let dimension = &chosen.dimension;
+    let label = match dimension.units() {
+        "" | "ISO8601" => dimension.name().to_string(),
+        units => format!("{} ({})", dimension.name(), dimension.unit_symbol().unwrap_or(units)),
+    };
+    let announced = dimension.announced();
+    let mut values: Vec<&str> = announced.iter().map(|value| &**value).collect();
+    let has_ranges = values.iter().any(|value| dimension.resolve(Some(value)).is_none());
+    if !values.contains(&chosen.value.as_str()) {
+        values.insert(0, &chosen.value);
+    }
+    let mut choice = choice(&label, &chosen.parameter, values.iter().map(|value| (*value, *value)), &chosen.value);
+    if has_ranges {
+        choice.kind = ChoiceKind::Text;
+    }
+    choice
 }
 
 /// The format and its short name, if browsers show it.

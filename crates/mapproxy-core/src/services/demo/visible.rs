@@ -1,6 +1,9 @@
 //! What the caller may see of what there is.
 
+use std::sync::Arc;
+
 use mapproxy_grid::MapExtent;
+use mapproxy_map::Dimension;
 
 use super::Demo;
 use crate::auth::{Operation, Permit};
@@ -72,6 +75,28 @@ pub(super) fn find<'a>(layer: &'a MapLayer, name: &str, permit: &Permit) -> Opti
         return Some((layer, permit.extent(own, layer.extent.as_ref())?));
     }
     layer.children.iter().find_map(|child| find(child, name, permit))
+}
+
+/// The dimensions that count for the layer of this name: its own, those of the groups around it and of the layers in it.
+pub(super) fn dimensions(layer: &MapLayer, name: &str) -> Vec<Arc<Dimension>> {
+    fn collect(layer: &MapLayer, name: &str, is_inside: bool, found: &mut Vec<Arc<Dimension>>) -> bool {
+        let is_inside = is_inside || layer.name.as_deref() == Some(name);
+        let mut holds = is_inside;
+        for child in &layer.children {
+            holds |= collect(child, name, is_inside, found);
+        }
+        if holds {
+            for dimension in &layer.dimensions {
+                if !found.iter().any(|known| known.is_asked_by(dimension.name())) {
+                    found.push(Arc::clone(dimension));
+                }
+            }
+        }
+        holds
+    }
+    let mut found = Vec::new();
+    collect(layer, name, false, &mut found);
+    found
 }
 
 /// The names of all layers, each before those in it.

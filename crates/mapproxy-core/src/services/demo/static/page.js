@@ -33,8 +33,8 @@
     }, 1500);
   });
 
-  for (const select of document.querySelectorAll("form.choices select")) {
-    select.addEventListener("change", () => select.form.requestSubmit());
+  for (const field of document.querySelectorAll("form.choices select, form.choices input")) {
+    field.addEventListener("change", () => field.form.requestSubmit());
   }
 
   const filter = document.getElementById("filter");
