@@ -3,6 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
+use super::index::OGC_API;
 use super::{Demo, Failure, Frame, encode, markup};
 use crate::Incoming;
 use crate::services::wms::WmsVersion;
@@ -98,6 +99,10 @@ impl Demo {
                 }
                 _ => plain("TMS tile maps", "/tms/1.0.0/".to_owned()),
             };
+        }
+        if let Some(wanted) = params.get("ogcapi") {
+            let (name, path) = OGC_API.into_iter().find(|(_, path)| *path == wanted)?;
+            return plain(&format!("OGC API: {name}"), format!("/ogcapi{path}?f=json"));
         }
         if let Some(layer) = params.get("kml") {
             let spec = params.get("srs").map(|srs| format!("/{}", encode(srs))).unwrap_or_default();

@@ -17,7 +17,16 @@ pub(super) struct Index<'a> {
     wms: Option<WmsSection>,
     tiled: Vec<TiledSection>,
     kml: Option<Vec<KmlRow>>,
+    has_ogc_api: bool,
 }
+
+/// Resources of the OGC API that lead to all others, by name and path.
+pub(super) const OGC_API: [(&str, &str); 4] = [
+    ("Landing page", ""),
+    ("Collections", "/collections"),
+    ("Description for programs", "/api"),
+    ("Conformance", "/conformance"),
+];
 
 struct WmsSection {
     rows: Vec<WmsRow>,
@@ -92,6 +101,7 @@ impl Demo {
             wms: self.wms_permit(request).map(|permit| self.wms_section(&permit)),
             tiled,
             kml: self.visible_kml(request).map(|(kml, visible)| kml_rows(kml, &visible)),
+            has_ogc_api: self.options.services.contains_key("ogcapi"),
         }
     }
 
