@@ -139,7 +139,9 @@ fn write_layer(xml: &mut String, layer: &WmtsLayer, extent: &MapExtent, access: 
         xml.push_str("      </ows:WGS84BoundingBox>\n");
     }
     element(xml, 6, "ows:Identifier", Some(&name));
-    xml.push_str("      <Style isDefault=\"true\">\n        <ows:Identifier>default</ows:Identifier>\n      </Style>\n");
+    xml.push_str(
+        "      <Style isDefault=\"true\">\n        <ows:Identifier>default</ows:Identifier>\n      </Style>\n",
+    );
     element(xml, 6, "Format", Some(&format!("image/{format}")));
     for dimension in &layer.dimensions {
         // What a path cannot say is not announced to those who ask by paths.
