@@ -24,7 +24,12 @@ layers:
   - name: group
     title: Group
     layers:
-      - {name: cached, title: Cached, sources: [cached]}
+      - name: cached
+        title: Cached
+        sources: [cached]
+        dimensions:
+          time: {values: ['2024-01-01T00:00:00Z/2024-02-01T00:00:00Z/PT6H', '2020-02/2021-02/P1M'], nearest_value: true}
+          elevation: {values: [0/300/50]}
       - {name: direct, title: Direct, sources: [drawn], min_res: 100000, max_res: 1}
 caches:
   cached: {grids: [GLOBAL_WEBMERCATOR, small], sources: [drawn], disable_storage: true, meta_size: [1, 1], meta_buffer: 0}

@@ -127,3 +127,63 @@ def test_one_waits_for_the_lock_of_the_other(serve, serve_original, upstream, at
         thread.join()
     assert len(upstream.requests) == 1, upstream.requests
     assert [answer.status for answer in answers] == [200, 200] and answers[0].body == answers[1].body
+
+
+DATED = """\
+services: {{wmts: {{kvp: true}}, wms: {{srs: ['EPSG:3857']}}}}
+layers:
+  - name: dated
+    title: Dated
+    sources: [dated]
+    dimensions:
+      Time: {{values: ['2024-01-01T00:00:00Z/2024-01-03T00:00:00Z/P1D']}}
+      elevation: {{values: [0, 1000]}}
+caches:
+  dated:
+    grids: [GLOBAL_WEBMERCATOR]
+    sources: [upstream]
+    meta_size: [2, 2]
+    meta_buffer: 10
+    cache: {{type: file, directory_layout: {layout}}}
+sources:
+  upstream:
+    type: wms
+    req: {{url: '{url}/wms', layers: any}}
+    forward_req_params: [TIME, elevation]
+globals:
+  cache: {{base_dir: cache}}
+"""
+
+# In WMTS; WMS with small and with capital letters; a map with a time only, and one with nothing.
+TILE = "SERVICE=WMTS&VERSION=1.0.0&REQUEST=GetTile&LAYER=dated&STYLE=&TILEMATRIXSET=GLOBAL_WEBMERCATOR&FORMAT=png"
+MAP = (
+    "SERVICE=WMS&VERSION=1.1.1&REQUEST=GetMap&LAYERS=dated&STYLES=&SRS=EPSG:3857&FORMAT=image/png&WIDTH=256&HEIGHT=256"
+    "&BBOX=0,0,20037508.342789244,20037508.342789244"
+)
+DATED_REQUESTS = [
+    f"{TILE}&TILEMATRIX=2&TILECOL=1&TILEROW=1&time=2024-01-01T00:00:00Z&elevation=1000",
+    f"{TILE}&TILEMATRIX=2&TILECOL=1&TILEROW=1",
+    f"{MAP}&time=2024-01-02T00:00:00Z&elevation=0",
+    f"{MAP}&time=2024-01-02T00:00:00Z",
+    f"{MAP}",
+]
+
+
+@pytest.mark.parametrize("layout", ["tc", "mp", "tms", "reverse_tms"])
+@pytest.mark.parametrize("first_is_ours", [True, False], ids=["ours-first", "original-first"])
+def test_tiles_with_dimensions_are_read_by_both(serve, serve_original, upstream, folder, layout, first_is_ours):
+    text = DATED.format(url=upstream.url, layout=layout)
+    starters = [serve, serve_original] if first_is_ours else [serve_original, serve]
+    first, second = starters[0](text), starters[1]()
+    requests = DATED_REQUESTS + ([] if first_is_ours else [f"{MAP}&TIME=2024-01-03T00:00:00Z&ELEVATION=0"])
+    answers = [first.get(f"/service?{query}") for query in requests]
+    assert all(answer.status == 200 for answer in answers), answers
+    written, asked = files(folder), len(upstream.requests)
+    assert any("time-2024-01-01T00:00:00Z" in name and "elevation-1000" in name for name in written), written
+    for query, answer in zip(requests, answers):
+        again = second.get(f"/service?{query}")
+        assert again.status == 200, again
+        pixels = [decode(body).getpixel((100, 100)) for body in (answer.body, again.body)]
+        assert max(abs(a - b) for a, b in zip(*pixels)) < 8, (query, pixels)
+    assert len(upstream.requests) == asked, "the second server asked for tiles that were there"
+    assert files(folder) == written

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.schemas import assert_valid
+from harness.schemas import assert_valid, assert_valid_by_doctype
 
 PLAIN = """\
 services: {wms: {}, wmts: {}, tms: {}}
@@ -77,6 +77,57 @@ globals:
   cache: {base_dir: cache}
 """
 
+DIMENSIONS = """\
+services:
+  wms:
+    inspire_md: {inspire}
+  wmts:
+    kvp: true
+    restful: true
+    restful_template: '/{{Layer}}/{{TileMatrixSet}}/{{Time}}/{{TileMatrix}}/{{TileCol}}/{{TileRow}}.{{Format}}'
+layers:
+  - name: group
+    title: A group
+    dimensions:
+      time: {{values: ['2024-01-01T00:00:00Z/2024-01-05T00:00:00Z/P1D', '2025-01-01T00:00:00Z']}}
+    layers:
+      - name: high
+        title: With heights
+        sources: [mercator]
+        dimensions:
+          time: {{values: ['2024-01-01T00:00:00Z/2024-12-31T00:00:00Z/PT1H'], default: '2024-06-01T00:00:00Z'}}
+          elevation: {{values: [0, 100], units: 'CRS:88', unit_symbol: m, nearest_value: true}}
+          dim_run: {{values: [a, b]}}
+      - {{name: flat, title: Without, sources: [mercator]}}
+caches:
+  mercator: {{grids: [GLOBAL_WEBMERCATOR], sources: [drawn]}}
+sources:
+  drawn: {{type: debug}}
+globals:
+  cache: {{base_dir: cache}}
+"""
+
+LINKED = """
+      type: linked
+      metadata_url: {url: 'http://example.org/metadata', media_type: application/vnd.iso.19139+xml}
+      languages: {default: ger}"""
+
+EMBEDDED = """
+      type: embedded
+      resource_locators: [{url: 'http://example.org/metadata', media_type: application/vnd.iso.19139+xml}]
+      temporal_reference: {date_of_creation: '2015-05-01', date_of_publication: 2015-06-01}
+      conformities:
+        - title: test
+          date_of_publication: 2010-12-08
+          resource_locators: [{url: 'http://example.org/rules', media_type: application/pdf}]
+          degree: notEvaluated
+      metadata_points_of_contact: [{organisation_name: Example Inc., email: bar@example.org}]
+      mandatory_keywords: [infoMapAccessService]
+      keywords: [{title: GEMET - INSPIRE themes, date_of_publication: 2008-06-01, keyword_value: Orthoimagery}]
+      metadata_date: 2015-07-23
+      metadata_url: {url: 'http://example.org/metadata', media_type: application/vnd.iso.19139+xml}
+      languages: {default: eng}"""
+
 WMS_DOCUMENTS = {
     "1.0.0": ("WMTVER=1.0.0&REQUEST=capabilities", "wms/1.0.0/capabilities_1_0_0.dtd", None),
     "1.1.0": ("VERSION=1.1.0&REQUEST=GetCapabilities", "wms/1.1.0/capabilities_1_1_0.dtd", "wms/1.1.0/exception_1_1_0.dtd"),
@@ -136,3 +187,24 @@ def test_tms_documents_are_well_formed(server):
         answer = server.get(path)
         assert answer.status == 200, answer
         etree.fromstring(answer.body)
+
+
+@pytest.mark.parametrize("inspire, language", [(LINKED, "de"), (EMBEDDED, "en")], ids=["linked", "embedded"])
+def test_dimensions_and_inspire(serve, inspire, language):
+    server = serve(DIMENSIONS.format(inspire=inspire))
+    for version, (query, _, _) in WMS_DOCUMENTS.items():
+        answer = server.get(f"/service?SERVICE=WMS&{query}")
+        assert answer.status == 200, (version, answer)
+        assert b'name="elevation"' in answer.body, version
+        if version == "1.3.0":
+            assert_valid(answer.body, "inspire/inspire_vs/1.0/inspire_vs.xsd")
+            assert b"<inspire_vs:ExtendedCapabilities>" in answer.body
+            assert answer.headers["Content-Language"] == language
+        else:
+            assert "Content-Language" not in answer.headers
+        if version == "1.1.1":  # the DTDs of older versions have no place for the values
+            assert_valid_by_doctype(answer.body)
+    for path in ("/service?SERVICE=WMTS&REQUEST=GetCapabilities&VERSION=1.0.0", "/wmts/1.0.0/WMTSCapabilities.xml"):
+        answer = server.get(path)
+        assert answer.status == 200, answer
+        assert_valid(answer.body, "wmts/1.0/wmtsGetCapabilities_response.xsd")

@@ -38,7 +38,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("service ogcapi", "the service 'ogcapi'", Ignore),
     ("featureinfo", "feature info", Ignore),
     ("legend", "legends", Ignore),
-    ("inspire_md", "inspire_md", Ignore),
     ("template_dir", "templates in place of the built-in ones", Ignore),
     ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", Ignore),
 ];
@@ -76,7 +75,7 @@ mod tests {
     #[test]
     fn what_would_change_maps_is_an_error_and_what_is_merely_absent_a_warning() {
         let mut findings = Findings::default();
-        assert!(!is_supported(&mut findings, "inspire_md", Span::default(), "a"));
+        assert!(!is_supported(&mut findings, "debug_mode", Span::default(), "a"));
         assert!(!findings.has_errors());
         assert!(is_supported(&mut findings, "source wms", Span::default(), "a"));
         assert!(!is_supported(&mut findings, "source mapnik", Span::default(), "a"));

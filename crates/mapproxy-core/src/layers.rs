@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mapproxy_cache::TileManager;
+pub use mapproxy_config::checked::KeywordList;
 use mapproxy_grid::{MapExtent, ResolutionRange, TileGrid};
 use mapproxy_image::ImageOptions;
 use mapproxy_map::info::InfoSource;
@@ -70,15 +71,6 @@ pub struct LayerMetadata {
     pub data: Vec<OnlineResource>,
     /// `FeatureListURL`s.
     pub feature_lists: Vec<OnlineResource>,
-}
-
-/// Keywords of one vocabulary.
-#[derive(Clone, Debug, Default)]
-pub struct KeywordList {
-    /// Where the words are defined.
-    pub vocabulary: Option<String>,
-    /// The words.
-    pub keywords: Vec<String>,
 }
 
 /// Who is to be named.

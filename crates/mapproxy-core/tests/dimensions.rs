@@ -29,13 +29,18 @@ layers:
         title: Cached
         sources: [cached]
         dimensions:
-          Time: {values: ['2020-01-01T00:00:00Z/2020-01-03T00:00:00Z/P1D'], default: '2020-01-02T00:00:00Z'}
-          elevation: {values: [0, 100], units: 'CRS:88', unit_symbol: m, nearest_value: true}
+          Time: {values: ['2020-01-01T00:00:00Z/2020-01-03T00:00:00Z/P1D'], default: '2020-01-02T00:00:00Z', send_default: true}
+          elevation: {values: [0, 100], units: 'CRS:88', unit_symbol: m, nearest_value: true, send_default: true}
       - name: direct
         title: Direct
         sources: [server]
         dimensions:
-          time: {values: ['2019-01-01T00:00:00Z', '2020-01-01T00:00:00Z']}
+          time: {values: ['2019-01-01T00:00:00Z', '2020-01-01T00:00:00Z'], send_default: true}
+      - name: left_open
+        title: Left open
+        sources: [cached]
+        dimensions:
+          time: {values: ['2020-01-01T00:00:00Z', '2020-01-02T00:00:00Z']}
   - {name: plain, title: Plain, sources: [cached]}
   - {name: styled, title: Styled, sources: [styled]}
   - {name: fixed, title: Fixed, sources: [fixed]}
@@ -151,6 +156,20 @@ fn what_a_client_does_not_say_is_the_default_and_it_is_told() {
 }
 
 #[test]
+fn unless_the_default_is_to_be_sent_the_server_decides() {
+    let bench = bench(|builder| builder);
+    let answer = bench.map("layers=left_open&styles=");
+    assert!(answer.status().is_success() && !answer.headers().contains_key("warning"));
+    assert_eq!((bench.asked("time"), bench.files()), (None, vec!["1/1/0.png".to_owned()]));
+    assert!(bench.map("layers=left_open&styles=&time=default").status().is_success());
+    assert_eq!(bench.asked("time").unwrap(), "2020-01-02T00:00:00Z");
+    assert!(bench.get("/wmts/left_open/GLOBAL_WEBMERCATOR/2020-01-01/1/1/0.png").status().is_success());
+    assert_eq!(bench.asked("time").unwrap(), "2020-01-01T00:00:00Z");
+    assert!(bench.get("/tiles/left_open/EPSG3857/1/1/0.png").status().is_success());
+    assert_eq!(bench.client.urls().len(), 3, "the tile without a time was there");
+}
+
+#[test]
 fn values_that_are_not_offered_are_exceptions_and_reach_nobody() {
     let bench = bench(|builder| builder);
     for time in ["2020-01-09", "../../x", "a/b", "2020-01-01,2020-01-02", "2020-01-01/2020-01-02", "%00"] {
@@ -186,6 +205,23 @@ fn tiles_of_mapproxy_for_clients_who_write_time_in_capitals_are_read() {
     std::fs::write(&file, png()).unwrap();
     assert!(bench.map("layers=cached&styles=&time=2020-01-01&elevation=0").status().is_success());
     assert!(bench.client.urls().is_empty());
+}
+
+#[test]
+fn a_single_tile_that_is_kept_is_answered_at_once() {
+    let bench = bench(|builder| builder);
+    let uri = "/service?service=WMS&version=1.3.0&request=GetMap&crs=EPSG:3857&bbox=0,0,20037508.342789244,\
+               20037508.342789244&width=256&height=256&format=image/png&styles=&layers=cached&tiled=true&time=2020-01-01";
+    assert!(bench.app.call_now(&request(uri)).is_none());
+    let first = bench.get(uri);
+    let now = bench.app.call_now(&request(uri)).unwrap();
+    for name in ["etag", "last-modified", "cache-control", "content-type", "warning"] {
+        assert_eq!(now.headers()[name], first.headers()[name], "{name}");
+    }
+    assert_eq!(now.body(), first.body());
+    assert!(bench.app.call_now(&request(&uri.replace("time=2020-01-01", "time=2020-01-02"))).is_none());
+    assert!(bench.app.call_now(&request(&uri.replace("width=256", "width=255"))).is_none());
+    assert!(bench.app.call_now(&request(&uri.replace("image/png", "image/jpeg"))).is_none());
 }
 
 #[test]

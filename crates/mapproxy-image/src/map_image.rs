@@ -136,6 +136,11 @@ impl MapImage {
         codec::encode(&*self.pixels()?, options, self.geo_reference.as_ref())
     }
 
+    /// The bytes as they came, where [`MapImage::encode`] would give just these: nothing is decoded.
+    pub fn bytes_as(&self, options: &ImageOptions) -> Option<&Bytes> {
+        self.encoded_bytes().filter(|bytes| self.fits(bytes, options).is_some())
+    }
+
     /// What `bytes` are for `options`, if they can go out untouched.
     fn fits(&self, bytes: &Bytes, options: &ImageOptions) -> Option<ImageFormat> {
         let have = Codec::sniff(bytes)?;

@@ -32,6 +32,17 @@ pub struct DimensionOptions {
     pub unit_symbol: Option<String>,
     /// A value that is not offered stands for the nearest one that is.
     pub nearest: bool,
+    /// Sources are asked for the default where a client of a protocol that leaves it open names no value.
+    pub send_default: bool,
+}
+
+/// What a request means that says nothing of a dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Omitted {
+    /// The default.
+    Default,
+    /// Nothing, so that the server behind the source decides; the default where it is configured to be sent.
+    AsConfigured,
 }
 
 /// A dimension of a layer, and its values.
@@ -41,6 +52,7 @@ pub struct Dimension {
     units: String,
     unit_symbol: Option<String>,
     nearest: bool,
+    send_default: bool,
     default: Arc<str>,
     /// As announced: values, and ranges of many.
     announced: Vec<Arc<str>>,
@@ -119,6 +131,7 @@ impl Dimension {
             units: options.units.clone().unwrap_or_else(|| if is_temporal { "ISO8601" } else { "" }.to_owned()),
             unit_symbol: options.unit_symbol.clone(),
             nearest: options.nearest,
+            send_default: options.send_default,
             announced,
             known: values.iter().cloned().collect(),
             instants: Vec::new(),
@@ -283,12 +296,16 @@ pub struct InvalidValue {
     pub value: String,
 }
 
+/// A dimension for which a client named no value, or one that is not there, and what was taken for it.
+pub type Replaced = (Arc<Dimension>, Resolved);
+
 /// What `dimensions` come to where a client asks for `asked`, with other parameters of it as they are: the client's
 /// spelling of names is kept, since sources may be particular about it. With what was taken in place of what was asked.
 pub fn resolve(
     dimensions: &[Arc<Dimension>],
     asked: &crate::Dimensions,
-) -> Result<(crate::Dimensions, Vec<(Arc<Dimension>, Resolved)>), InvalidValue> {
+    omitted: Omitted,
+) -> Result<(crate::Dimensions, Vec<Replaced>), InvalidValue> {
     if dimensions.is_empty() {
         return Ok((Arc::clone(asked), Vec::new()));
     }
@@ -297,6 +314,9 @@ pub fn resolve(
     let mut replaced = Vec::new();
     for dimension in dimensions {
         let named = asked.iter().find(|(name, _)| dimension.is_asked_by(name));
+        if named.is_none() && omitted == Omitted::AsConfigured && !dimension.send_default {
+            continue;
+        }
         let resolved = dimension.resolve(named.map(|(_, value)| value.as_str())).ok_or_else(|| InvalidValue {
             name: Arc::clone(dimension.name()),
             value: named.map_or_else(String::new, |(_, value)| value.clone()),
@@ -311,9 +331,10 @@ pub fn resolve(
     Ok((values.into(), replaced))
 }
 
-/// The values of a layer's dimensions that count where a client says nothing.
+/// The values that sources are asked for where a protocol has no dimensions.
 pub fn defaults(dimensions: &[Arc<Dimension>]) -> crate::Dimensions {
-    dimensions.iter().map(|dimension| (dimension.name().to_string(), dimension.default_value().to_string())).collect()
+    let sent = dimensions.iter().filter(|dimension| dimension.send_default);
+    sent.map(|dimension| (dimension.name().to_string(), dimension.default_value().to_string())).collect()
 }
 
 /// `time` and names like it, as MapProxy has it.
@@ -536,6 +557,8 @@ fn expand_numbers(text: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn dimension(name: &str, values: &[&str], default: Option<&str>) -> Dimension {
@@ -713,5 +736,22 @@ mod tests {
         let other = dimension("reference_time", &["2020"], None);
         assert!(other.is_asked_by("DIM_Reference_Time") && other.is_asked_by("reference_time"));
         assert!(dimension("dim_x", &["1"], None).is_asked_by("DIM_X"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_a_dimension_or_an_error(
+            name in "time|elevation|[a-z_]{1,6}",
+            values in prop::collection::vec("[-0-9TZ:./PMDYHSW+ ]{0,30}|[0-9]{4}-[01][0-9]-[0-3][0-9]/[0-9]{4}/P[0-9]{1,3}[DMY]", 1..4),
+            asked in "[-0-9TZ:.+ ]{0,30}|.{0,10}",
+        ) {
+            let options = DimensionOptions { name, values, nearest: true, ..Default::default() };
+            let Ok(dimension) = Dimension::new(&options) else { return Ok(()) };
+            prop_assert!(dimension.offers(dimension.default_value()));
+            if let Some(resolved) = dimension.resolve(Some(&asked)) {
+                prop_assert!(dimension.offers(&resolved.value));
+                prop_assert_eq!(dimension.resolve(Some(&resolved.value)).unwrap().value, resolved.value);
+            }
+        }
     }
 }

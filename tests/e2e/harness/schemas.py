@@ -9,6 +9,7 @@ from lxml import etree
 
 # Where a schema on the web lies in the package.
 _FOLDERS = {
+    "wms/1.1.1": "wms/1.1.1",
     "wms/1.3.0": "wms/1.3.0",
     "wmts/1.0": "wmts/1.0",
     "ows/1.1.0": "ows/1.1.0",
@@ -54,6 +55,14 @@ def _schema(path):
 @functools.cache
 def _dtd(path):
     return etree.DTD(str(_schemas() / path))
+
+
+def assert_valid_by_doctype(body):
+    """The document keeps to the DTD it names, with what it declares besides."""
+    try:
+        return etree.fromstring(body, _parser(load_dtd=True, dtd_validation=True))
+    except etree.XMLSyntaxError as error:
+        raise AssertionError(f"not valid by its own doctype:\n{error}\n{body.decode()[:4000]}") from error
 
 
 def assert_valid(body, path):

@@ -58,6 +58,8 @@ pub struct Dimension {
     pub unit_symbol: Option<String>,
     /// `nearest_value`: a value that is not there stands for the nearest that is.
     pub nearest_value: bool,
+    /// `send_default`: WMS and TMS ask for the default where a client names no value.
+    pub send_default: bool,
 }
 
 /// A range of resolutions, in metres per pixel.

@@ -10,6 +10,7 @@ pub mod coverage;
 pub mod globals;
 pub mod grids;
 pub mod image;
+pub mod inspire;
 pub mod layers;
 pub mod seed;
 pub mod services;
@@ -29,6 +30,7 @@ pub use coverage::{Coverage, CoverageFile, CoverageShape};
 pub use globals::{Globals, HttpMethod, HttpOptions};
 pub use grids::{Grid, GridOrigin, Levels, ResFactor};
 pub use image::{Color, Encoding, ImageDefaults, ImageMode, ImageOptions, Quantizer, Resampling, TiffCompression};
+pub use inspire::Inspire;
 pub use layers::{Dimension, Layer, LayerMetadata, ResRange, TileLayer};
 pub use seed::{Cleanup, LevelSelection, RemoveBefore, Seed, SeedConfig};
 pub use services::{

@@ -46,6 +46,8 @@ pub struct Wms {
     pub versions: Vec<WmsVersion>,
     /// `concurrent_layer_renderer`: how many layers to render at once. Default 1.
     pub concurrent_layer_renderer: u32,
+    /// `inspire_md`.
+    pub inspire: Option<super::Inspire>,
     /// `md`; the title is `MapProxy WMS` if there is none.
     pub md: ServiceMetadata,
 }

@@ -148,5 +148,6 @@ record! {
         units: Text,
         unit_symbol: Text,
         nearest_value: bool,
+        send_default: bool,
     }
 }

@@ -225,6 +225,7 @@ impl Resolver<'_> {
                 units: text(&raw.units),
                 unit_symbol: text(&raw.unit_symbol),
                 nearest_value: raw.nearest_value.as_ref().is_some_and(|nearest| nearest.value),
+                send_default: raw.send_default.as_ref().is_some_and(|send| send.value),
             });
         }
         dimensions

@@ -10,6 +10,7 @@ mod coverage;
 mod globals;
 mod grids;
 mod image;
+mod inspire;
 mod layers;
 mod seed;
 mod services;

@@ -159,9 +159,7 @@ impl Resolver<'_> {
             Some(count) => self.whole(count, 1, &format!("{path}.concurrent_layer_renderer")),
             None => Some(1),
         };
-        if let Some(inspire) = &raw.inspire_md {
-            support::is_supported(self.findings, "inspire_md", inspire.span, format!("{path}.inspire_md"));
-        }
+        let inspire = raw.inspire_md.as_ref().and_then(|inspire| self.inspire(inspire, &format!("{path}.inspire_md")));
         if let Some(types) = &raw.featureinfo_types {
             support::is_supported(self.findings, "featureinfo", types.span, format!("{path}.featureinfo_types"));
         }
@@ -181,6 +179,7 @@ impl Resolver<'_> {
             strict: strict.is_some_and(|strict| strict.value),
             versions,
             concurrent_layer_renderer: concurrent_layer_renderer?,
+            inspire,
             md: md.clone(),
         })
     }

@@ -54,6 +54,14 @@ impl Parts<'_> {
         builder.threshold_res = config.threshold_res.clone();
         builder.stretch_factor = config.stretch_factor;
         builder.max_shrink_factor = config.max_shrink_factor;
-        builder.build().map_or_else(|error| self.error(&config.at, error), Some)
+        let grid = builder.build().map_or_else(|error| self.error(&config.at, error), Some)?;
+        match grid.dropped_levels() {
+            0 => {}
+            dropped => self.warning(
+                &config.at,
+                format!("grid {}: the {dropped} finest levels are left out: they have more columns or rows than can be counted", config.name),
+            ),
+        }
+        Some(grid)
     }
 }

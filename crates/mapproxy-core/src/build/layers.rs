@@ -9,7 +9,7 @@ use mapproxy_map::dimension::{Dimension, DimensionOptions};
 
 use super::Parts;
 use super::sources::{SourceUse, resolutions};
-use crate::layers::{Attribution, Identifier, KeywordList, LayerMetadata, LegendUrls, Logo, OnlineResource};
+use crate::layers::{Attribution, Identifier, LayerMetadata, LegendUrls, Logo, OnlineResource};
 use crate::{MapLayer, TileLayer, TileSet};
 
 impl Parts<'_> {
@@ -77,6 +77,7 @@ impl Parts<'_> {
             units: config.units.clone(),
             unit_symbol: config.unit_symbol.clone(),
             nearest: config.nearest_value,
+            send_default: config.send_default,
         };
         let built = self.told(&config.at, Dimension::new(&options)).map(Arc::new);
         self.dimensions.borrow_mut().insert(Arc::clone(path), built.clone());
@@ -207,7 +208,7 @@ fn metadata(md: &checked::LayerMetadata) -> LayerMetadata {
     LayerMetadata {
         max_age: md.max_age,
         abstract_: md.abstract_.clone(),
-        keywords: md.keyword_list.iter().map(keywords).collect(),
+        keywords: md.keyword_list.clone(),
         attribution: md.attribution.as_ref().map(|attribution| Attribution {
             title: attribution.title.clone(),
             url: attribution.url.clone(),
@@ -239,8 +240,4 @@ fn metadata(md: &checked::LayerMetadata) -> LayerMetadata {
         data: md.data.iter().map(online).collect(),
         feature_lists: md.feature_list.iter().map(online).collect(),
     }
-}
-
-pub(super) fn keywords(list: &checked::KeywordList) -> KeywordList {
-    KeywordList { vocabulary: list.vocabulary.clone(), keywords: list.keywords.clone() }
 }

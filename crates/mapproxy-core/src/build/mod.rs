@@ -276,6 +276,11 @@ impl<'a> Parts<'a> {
         None
     }
 
+    /// Reports what works, but hardly as it was meant.
+    fn warning(&self, at: &Origin, message: impl fmt::Display) {
+        self.diagnostics.borrow_mut().push(self.config.warning(at, message.to_string()));
+    }
+
     /// What the program says of proxies, and for the rest the configuration.
     fn proxies(&self) -> Option<ProxyRules> {
         let globals = &self.config.globals;

@@ -9,14 +9,13 @@ use mapproxy_grid::{Bbox, Origin};
 use mapproxy_map::render;
 
 use super::Parts;
-use super::layers::keywords;
 use crate::app::Welcome;
 use crate::documents::Documents;
+use crate::services::Ows;
 use crate::services::demo::{Demo, DemoOptions};
 use crate::services::tms::{Tms, TmsOptions};
 use crate::services::wms::{self, Wms, WmsOptions};
 use crate::services::wmts::{TileTemplate, Wmts, WmtsKvp, WmtsOptions};
-use crate::services::{Contact, Ows, ServiceMetadata};
 use crate::{App, Service, TileLayer};
 
 /// The application; `None` where something could not be built, which has been told.
@@ -66,7 +65,7 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
     }
     if let Some(demo) = &services.demo {
         let demo = Demo::new(DemoOptions {
-            metadata: metadata(&demo.md),
+            metadata: demo.md.clone(),
             wms: demo_wms,
             wmts: wmts.clone(),
             tms,
@@ -125,7 +124,8 @@ impl Parts<'_> {
             },
             concurrent_layer_renderer: config.concurrent_layer_renderer as usize,
             attribution: config.attribution.clone(),
-            metadata: metadata(&config.md),
+            metadata: config.md.clone(),
+            inspire: config.inspire.clone().map(Arc::new),
             forward_params: self.forwarded_params(),
             featureinfo_types: Vec::new(),
             max_tile_age: self.config.globals.tile_max_age,
@@ -166,7 +166,7 @@ impl Parts<'_> {
         };
         Some(Wmts::new(WmtsOptions {
             layers: tile_layers.to_vec(),
-            metadata: metadata(&config.md),
+            metadata: config.md.clone(),
             kvp: config.kvp,
             restful,
             max_age: self.config.globals.tile_max_age,
@@ -185,7 +185,7 @@ impl Parts<'_> {
     ) -> Tms {
         Tms::new(TmsOptions {
             layers,
-            metadata: metadata(md),
+            metadata: md.clone(),
             use_grid_names,
             tiles_origin,
             max_age: self.config.globals.tile_max_age,
@@ -202,30 +202,5 @@ fn wms_version(version: checked::WmsVersion) -> wms::WmsVersion {
         checked::WmsVersion::V1_1_0 => wms::WmsVersion::V1_1_0,
         checked::WmsVersion::V1_1_1 => wms::WmsVersion::V1_1_1,
         checked::WmsVersion::V1_3_0 => wms::WmsVersion::V1_3_0,
-    }
-}
-
-fn metadata(md: &checked::ServiceMetadata) -> ServiceMetadata {
-    ServiceMetadata {
-        title: md.title.clone(),
-        abstract_: md.abstract_.clone(),
-        online_resource: md.online_resource.clone(),
-        contact: md.contact.as_ref().map(|contact| Contact {
-            person: contact.person.clone(),
-            position: contact.position.clone(),
-            organization: contact.organization.clone(),
-            address: contact.address.clone(),
-            address_type: contact.address_type.clone(),
-            city: contact.city.clone(),
-            postcode: contact.postcode.clone(),
-            state: contact.state.clone(),
-            country: contact.country.clone(),
-            phone: contact.phone.clone(),
-            fax: contact.fax.clone(),
-            email: contact.email.clone(),
-        }),
-        fees: md.fees.clone(),
-        access_constraints: md.access_constraints.clone(),
-        keywords: md.keyword_list.iter().map(keywords).collect(),
     }
 }

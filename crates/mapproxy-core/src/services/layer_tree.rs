@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mapproxy_grid::ResolutionRange;
-use mapproxy_map::dimension::{self, Dimension, InvalidValue, Resolved};
+use mapproxy_map::dimension::{self, Dimension, InvalidValue, Omitted, Replaced};
 use mapproxy_map::wrap::Dimensioned;
 use mapproxy_map::{Dimensions, MapQuery, MapSource};
 
@@ -116,9 +116,6 @@ struct Chosen<'a> {
     dimensions: Option<Dimensions>,
 }
 
-/// A dimension for which a client named no value, or one that is not there, and what was taken for it.
-pub(crate) type Replaced = (Arc<Dimension>, Resolved);
-
 impl<'a> Selection<'a> {
     pub(crate) fn names(&self) -> Vec<&'a str> {
         self.chosen.iter().filter_map(|chosen| chosen.leaf.name.as_deref()).collect()
@@ -146,7 +143,7 @@ impl<'a> Selection<'a> {
         let mut replaced: Vec<Replaced> = Vec::new();
         for Chosen { leaf, dimensions, .. } in &mut self.chosen {
             let asked = dimensions.as_ref().unwrap_or(&query.dimensions);
-            let (values, others) = dimension::resolve(&leaf.dimensions, asked)?;
+            let (values, others) = dimension::resolve(&leaf.dimensions, asked, Omitted::AsConfigured)?;
             *dimensions = Some(values);
             for (dimension, value) in others {
                 if !replaced.iter().any(|(known, _)| known.name() == dimension.name()) {

@@ -1,10 +1,10 @@
 //! The protocols.
 
 pub mod demo;
-pub(crate) mod layer_tree;
+pub(crate) mod kept;
+mod layer_tree;
 pub(crate) mod map_drawing;
 pub(crate) mod markup;
-mod metadata;
 mod ows;
 mod tile_answer;
 pub mod tms;
@@ -14,7 +14,7 @@ pub(crate) mod xml;
 
 use std::fmt;
 
-pub use metadata::{Contact, ServiceMetadata};
+pub use mapproxy_config::checked::{Contact, Inspire, ServiceMetadata};
 pub use ows::Ows;
 pub(crate) use ows::exception as ows_exception;
 

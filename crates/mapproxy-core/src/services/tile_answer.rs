@@ -12,7 +12,7 @@ use mapproxy_map::{Dimensions, MapError};
 use mapproxy_trace as trace;
 
 use crate::auth::{Operation, TilePermit, Visible};
-use crate::conditional::{Validators, open_tag_of};
+use crate::conditional::Validators;
 use crate::decorate::{Decorators, Picture};
 use crate::response::{forbid_caching, keep_private, respond};
 use crate::{CacheState, Incoming, Response};
@@ -188,13 +188,12 @@ fn decorated(permit: &TilePermit<'_>, wanted: &Wanted<'_>) -> Result<Response, M
     let image = wanted.decorators.apply(image, &picture)?;
     let bytes = image.encode(&options).map_err(|error| image_failed(manager, error))?.bytes;
     let content_type = Codec::sniff(&bytes).map_or("application/octet-stream", Codec::content_type);
-    let etag = open_tag_of(&bytes) + "\"";
+    let max_age = wanted.decorators.max_age(wanted.operation);
+    let validators = Validators::of_content(&bytes, max_age.unwrap_or_default());
     let response = respond(StatusCode::OK, content_type, bytes);
     if !image.cacheable() {
         return Ok(forbid_caching(response));
     }
-    let max_age = wanted.decorators.max_age(wanted.operation);
-    let validators = Validators { etag: Some(etag), modified: None, max_age: max_age.unwrap_or_default() };
     let response = validators.apply(wanted.request.headers, response);
     Ok(if max_age.is_some() { response } else { keep_private(response) })
 }

@@ -38,7 +38,7 @@ impl Tms {
         line(&mut xml, 1, "Title", Some(&self.title()));
         line(&mut xml, 1, "Abstract", Some(&escape_config(metadata.abstract_.as_deref().unwrap_or(""))));
         let keywords: Vec<String> = metadata
-            .keywords
+            .keyword_list
             .iter()
             .flat_map(|list| &list.keywords)
             .map(|keyword| format!("\"{}\"", escape_config(keyword)))

@@ -119,7 +119,8 @@ fn in_degrees(grid: &TileGrid, bbox: &Bbox) -> Result<Bbox, GridError> {
             bbox.min_y = -90.0;
         }
     }
-    Ok(bbox)
+    // Tiles may reach beyond the world: the only one of the first level of a geodetic grid is square.
+    Ok(Bbox::new(bbox.min_x.max(-180.0), bbox.min_y.max(-90.0), bbox.max_x.min(180.0), bbox.max_y.min(90.0)))
 }
 
 fn region(xml: &mut String, bbox: &Bbox, lod: Option<&str>) {

@@ -1,18 +1,21 @@
 //! Capabilities documents of all versions.
 //!
-//! A document is written once for each version, with and without the tile sets of WMS-C; the address of the service,
-//! by which clients' documents differ, is put in when it is sent.
+//! A document is written once for each version, with and without the tile sets of WMS-C; then the address of the service
+//! is put in, by which clients' documents differ, and what comes of it is kept for others.
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use mapproxy_grid::{Bbox, PIXEL_SIZE_M, Srs};
 use mapproxy_image::ImageFormat;
 use mapproxy_map::ogc::float;
 
 use super::boxes::{self, LayerBoxes};
 use super::dialect::Dialect;
+use super::inspire;
 use super::{WmsOptions, WmsVersion};
 use crate::layers::{Attribution, KeywordList, OnlineResource};
+use crate::services::kept::KeptDocuments;
 use crate::services::tms;
 use crate::services::xml::{ADDRESS, Document, Writer};
 use crate::{LayerMetadata, MapLayer};
@@ -28,25 +31,36 @@ const XLINK: (&str, &str) = ("xmlns:xlink", "http://www.w3.org/1999/xlink");
 pub(super) struct Capabilities {
     boxes: OnceLock<Vec<Arc<LayerBoxes>>>,
     documents: [[OnceLock<Document>; 2]; 4],
+    /// With an address.
+    kept: KeptDocuments,
 }
 
 impl Capabilities {
     /// The document for clients who know the service under `address`.
-    pub(super) fn text(&self, options: &WmsOptions, dialect: &Dialect, with_tile_sets: bool, address: &str) -> String {
-        let kept = &self.documents[dialect.version as usize][usize::from(with_tile_sets)];
-        let document = kept.get_or_init(|| {
-            let boxes = self.boxes.get_or_init(|| boxes::of_tree(options));
-            DocumentWriter { xml: Writer::default(), options, version: dialect.version, boxes: boxes.iter() }
-                .write(with_tile_sets)
-        });
-        document.with_address(address)
+    pub(super) fn text(&self, options: &WmsOptions, dialect: &Dialect, with_tile_sets: bool, address: &str) -> Bytes {
+        self.kept.get_or_write(variant(dialect, with_tile_sets), address, || {
+            let document = &self.documents[dialect.version as usize][usize::from(with_tile_sets)];
+            let document = document.get_or_init(|| {
+                let boxes = self.boxes.get_or_init(|| boxes::of_tree(options));
+                DocumentWriter { xml: Writer::default(), options, version: dialect.version, boxes: boxes.iter() }
+                    .write(with_tile_sets)
+            });
+            document.with_address(address)
+        })
     }
 
-    /// The document, if it was written before.
-    pub(super) fn kept(&self, dialect: &Dialect, with_tile_sets: bool, address: &str) -> Option<String> {
-        let kept = &self.documents[dialect.version as usize][usize::from(with_tile_sets)];
-        kept.get().map(|document| document.with_address(address))
+    /// The document, if it was written before, for whatever address.
+    pub(super) fn kept(&self, dialect: &Dialect, with_tile_sets: bool, address: &str) -> Option<Bytes> {
+        let variant = variant(dialect, with_tile_sets);
+        self.kept.get(variant, address).or_else(|| {
+            let document = self.documents[dialect.version as usize][usize::from(with_tile_sets)].get()?;
+            Some(self.kept.get_or_write(variant, address, || document.with_address(address)))
+        })
     }
+}
+
+fn variant(dialect: &Dialect, with_tile_sets: bool) -> usize {
+    dialect.version as usize * 2 + usize::from(with_tile_sets)
 }
 
 struct DocumentWriter<'a> {
@@ -69,21 +83,26 @@ impl DocumentWriter<'_> {
             _ => "WMT_MS_Capabilities",
         };
         match self.version {
-            WmsVersion::V1_3_0 => self.xml.open(
-                root,
-                &[
+            WmsVersion::V1_3_0 => {
+                let mut attributes = vec![
                     ("xmlns", "http://www.opengis.net/wms"),
                     ("xmlns:sld", "http://www.opengis.net/sld"),
                     XLINK,
                     ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"),
-                    ("version", version),
-                    (
-                        "xsi:schemaLocation",
-                        "http://www.opengis.net/wms http://schemas.opengis.net/wms/1.3.0/capabilities_1_3_0.xsd \
-                         http://www.opengis.net/sld http://schemas.opengis.net/sld/1.1.0/sld_capabilities.xsd",
-                    ),
-                ],
-            ),
+                ];
+                let mut schemas = "http://www.opengis.net/wms \
+                                   http://schemas.opengis.net/wms/1.3.0/capabilities_1_3_0.xsd \
+                                   http://www.opengis.net/sld \
+                                   http://schemas.opengis.net/sld/1.1.0/sld_capabilities.xsd"
+                    .to_owned();
+                if self.options.inspire.is_some() {
+                    attributes.extend(inspire::NAMESPACES);
+                    schemas.push(' ');
+                    schemas.push_str(inspire::SCHEMA_LOCATION);
+                }
+                attributes.extend([("version", version), ("xsi:schemaLocation", &schemas)]);
+                self.xml.open(root, &attributes);
+            }
             _ => self.xml.open(root, &[("version", version)]),
         }
         self.service();
@@ -92,6 +111,9 @@ impl DocumentWriter<'_> {
         self.exceptions();
         if with_tile_sets {
             self.tile_sets();
+        }
+        if let Some(inspire) = self.options.inspire.as_deref().filter(|_| self.version == WmsVersion::V1_3_0) {
+            inspire::write(&mut self.xml, inspire);
         }
         let options = self.options;
         self.layer(&options.root, true);
@@ -123,28 +145,15 @@ impl DocumentWriter<'_> {
         ));
     }
 
-    /// What the DTD of the version lacks of dimensions. The attributes are those of 1.3.0, and so is the text in
-    /// `Dimension`, where clients of MapProxy look for the values.
+    /// The attributes of dimensions that MapProxy and 1.3.0 have, and the DTD of 1.1.1 lacks.
     fn dimension_declarations(&self) -> &'static str {
         fn has_dimensions(layer: &MapLayer) -> bool {
             !layer.dimensions.is_empty() || layer.children.iter().any(has_dimensions)
         }
-        if !has_dimensions(&self.options.root) {
-            return "";
-        }
-        match self.version {
-            WmsVersion::V1_0_0 => {
-                "<!ELEMENT Layer (Name?, Title, Abstract?, Keywords?, SRS?, LatLonBoundingBox?, BoundingBox*, Dimension*, \
-                 DataURL?, Style*, ScaleHint?, Layer*)>\n<!ELEMENT Dimension (#PCDATA)>\n\
-                 <!ATTLIST Dimension name CDATA #REQUIRED units CDATA #REQUIRED unitSymbol CDATA #IMPLIED \
-                 default CDATA #IMPLIED nearestValue CDATA #IMPLIED>\n"
-            }
-            WmsVersion::V1_1_0 => {
-                "<!ELEMENT Dimension (#PCDATA)>\n\
-                 <!ATTLIST Dimension default CDATA #IMPLIED nearestValue CDATA #IMPLIED>\n"
-            }
-            WmsVersion::V1_1_1 => "<!ATTLIST Dimension default CDATA #IMPLIED nearestValue CDATA #IMPLIED>\n",
-            WmsVersion::V1_3_0 => "",
+        if self.version == WmsVersion::V1_1_1 && has_dimensions(&self.options.root) {
+            "<!ATTLIST Dimension default CDATA #IMPLIED nearestValue CDATA #IMPLIED>\n"
+        } else {
+            ""
         }
     }
 
@@ -155,7 +164,7 @@ impl DocumentWriter<'_> {
         self.xml.element("Title", metadata.title.as_deref().unwrap_or(DEFAULT_TITLE));
         self.xml.element("Abstract", metadata.abstract_.as_deref().unwrap_or(""));
         if self.version == WmsVersion::V1_3_0 {
-            self.keywords(&metadata.keywords);
+            self.keywords(&metadata.keyword_list);
         }
         let resource = metadata.online_resource.as_deref().unwrap_or(ADDRESS);
         match self.version {
@@ -400,8 +409,9 @@ impl DocumentWriter<'_> {
         self.xml.empty("BoundingBox", &[&[(srs_attribute, code)], &edges[..]].concat());
     }
 
-    /// 1.3.0 has the values in the element, 1.1.x have an `Extent` for them, 1.0.0 knows no dimensions; see
-    /// `dimension_declarations`.
+    /// 1.3.0 has the values in the element, 1.1.x have an `Extent` for them, and 1.0.0 knows no dimensions. In 1.0.0 and
+    /// 1.1.0 they are in `Dimension` all the same, which no DTD allows: there clients of MapProxy look for them, and all
+    /// others have asked for 1.1.1 for twenty years.
     fn dimensions(&mut self, layer: &MapLayer) {
         let is_1_1 = matches!(self.version, WmsVersion::V1_1_0 | WmsVersion::V1_1_1);
         let texts = layer.dimensions.iter().map(|dimension| dimension.announced().join(","));

@@ -7,7 +7,7 @@ use http::header::WARNING;
 use http::{HeaderValue, StatusCode};
 use mapproxy_grid::{Bbox, MapExtent, Srs};
 use mapproxy_image::{GeoReference, ImageError, ImageFormat, ImageOptions, MapImage};
-use mapproxy_map::dimension::Choice;
+use mapproxy_map::dimension::{Choice, Replaced};
 use mapproxy_map::render::RenderOptions;
 use mapproxy_map::{MapError, MapQuery, MapSource, Purpose};
 use mapproxy_trace as trace;
@@ -19,8 +19,7 @@ use super::request::{self, GetMap};
 use crate::auth::{self, Permit};
 use crate::conditional::Validators;
 use crate::decorate::Picture;
-use crate::response::{forbid_caching, respond};
-use crate::services::layer_tree::Replaced;
+use crate::response::{forbid_caching, keep_private, respond};
 use crate::services::map_drawing;
 use crate::{Incoming, Response};
 
@@ -71,13 +70,25 @@ impl Wms {
         let encoded = image.encode(&plan.options).map_err(|error| image_error(&error))?;
         let response = respond(StatusCode::OK, plan.format.to_owned(), encoded.bytes);
         let response = tell_replaced(response, &plan.replaced);
+        let decorated_age = self.options.decorators.max_age(auth::Operation::WmsMap);
         Ok(match plan.max_age {
+            // It may differ from client to client.
+            _ if image.cacheable() && self.is_decorated() && decorated_age.is_none() => keep_private(response),
             _ if !image.cacheable() => forbid_caching(response),
             Some(max_age) => {
+                let max_age = decorated_age.map_or(max_age, |age| age.min(max_age));
                 Validators::of_content(response.body().as_bytes(), max_age).apply(incoming.headers, response)
             }
             None => response,
         })
+    }
+
+    /// GetMap for a single tile that can be sent as it is kept. Whatever is wrong is told by [`Wms::get_map`].
+    pub(super) fn get_tile_now(&self, incoming: &Incoming<'_>, dialect: &Dialect) -> Option<Response> {
+        let request = GetMap::parse(incoming.params(), dialect, &self.options.forward_params).ok()?;
+        let plan = self.plan(&request, dialect, incoming).ok()?;
+        let answer = self.single_tile_now(&plan, incoming.headers)?;
+        Some(tell_replaced(answer, &plan.replaced))
     }
 
     /// Checks what is asked against what there is, and what the caller may see.

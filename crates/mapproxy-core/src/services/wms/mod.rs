@@ -8,6 +8,7 @@ mod boxes;
 mod capabilities;
 mod dialect;
 mod error;
+mod inspire;
 mod map;
 mod options;
 mod permitted;
@@ -16,7 +17,9 @@ mod tiled;
 
 pub use options::{BboxSrs, WmsOptions, WmsVersion};
 
+use bytes::Bytes;
 use http::StatusCode;
+use http::header::CONTENT_LANGUAGE;
 
 use self::capabilities::Capabilities;
 use self::dialect::Dialect;
@@ -88,7 +91,17 @@ impl Wms {
         } else {
             Capabilities::default().text(&permitted::part(&self.options, &permit), dialect, tiled, &address)
         };
-        Ok(respond(StatusCode::OK, dialect.capabilities_type, text))
+        Ok(self.document(dialect, text))
+    }
+
+    fn document(&self, dialect: &Dialect, text: Bytes) -> Response {
+        let mut response = respond(StatusCode::OK, dialect.capabilities_type, text);
+        if let Some(inspire) = self.options.inspire.as_deref().filter(|_| dialect.version == WmsVersion::V1_3_0)
+            && let Some(language) = inspire::content_language(&inspire.language)
+        {
+            response.headers_mut().insert(CONTENT_LANGUAGE, language);
+        }
+        response
     }
 
     /// GetFeatureInfo. No layer has any: the exception that says so.
@@ -117,12 +130,18 @@ impl Service for Wms {
     fn handle_now(&self, request: &Incoming<'_>) -> Option<Response> {
         let params = request.params();
         let dialect = Dialect::sniff(params, &self.options.versions);
-        if Operation::parse(params, dialect).ok()? != Operation::Capabilities || !self.options.gate.is_open() {
+        if !self.options.gate.is_open() {
             return None;
         }
         let tiled = request::is_true(params.get("tiled"));
-        let text = self.capabilities.kept(dialect, tiled, &request.urls().base)?;
-        Some(respond(StatusCode::OK, dialect.capabilities_type, text))
+        match Operation::parse(params, dialect).ok()? {
+            Operation::Capabilities => {
+                let text = self.capabilities.kept(dialect, tiled, &request.urls().base)?;
+                Some(self.document(dialect, text))
+            }
+            Operation::Map if tiled => self.get_tile_now(request, dialect),
+            _ => None,
+        }
     }
 }
 

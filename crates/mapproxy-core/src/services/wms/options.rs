@@ -10,7 +10,7 @@ use mapproxy_map::render::OnSourceErrors;
 
 use crate::auth::Gate;
 use crate::decorate::Decorators;
-use crate::services::ServiceMetadata;
+use crate::services::{Inspire, ServiceMetadata};
 use crate::{MapLayer, TileLayer};
 
 /// The parts and settings of a [`super::Wms`].
@@ -38,6 +38,8 @@ pub struct WmsOptions {
     pub attribution: Option<String>,
     /// For capabilities.
     pub metadata: ServiceMetadata,
+    /// INSPIRE metadata, for capabilities of 1.3.0.
+    pub inspire: Option<Arc<Inspire>>,
     /// `featureinfo_types`: `text`, `html`, `xml`, `json`; empty: text, html and xml.
     pub featureinfo_types: Vec<String>,
     /// How long clients may keep a tile asked for with `tiled=true`.

@@ -124,6 +124,7 @@ fn options(root: MapLayer) -> WmsOptions {
         concurrent_layer_renderer: 1,
         attribution: None,
         metadata: ServiceMetadata::default(),
+        inspire: None,
         featureinfo_types: Vec::new(),
         max_tile_age: Duration::from_secs(60),
         hide_error_details: true,
@@ -572,7 +573,7 @@ fn announced_service(bench: &Bench) -> Wms {
         contact: Some(Contact { person: text("Bob"), city: text("Fakecity"), ..Contact::default() }),
         fees: None,
         access_constraints: text("Here be dragons."),
-        keywords: keywords(),
+        keyword_list: keywords(),
     };
     Wms::new(settings)
 }

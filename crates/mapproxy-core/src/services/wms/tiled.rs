@@ -7,6 +7,7 @@ use mapproxy_grid::{Size, TileCoord};
 use mapproxy_image::MapImage;
 use mapproxy_image::merge::{self, Frame, Layer};
 use mapproxy_map::MapQuery;
+use mapproxy_trace as trace;
 
 use super::Wms;
 use super::error::WmsError;
@@ -14,11 +15,39 @@ use super::map::{Plan, image_error};
 use crate::auth::TilePermit;
 use crate::conditional::Validators;
 use crate::response::{forbid_caching, respond};
-use crate::{Response, TileLayer, TileSet};
+use crate::{CacheState, Response, TileLayer, TileSet};
 
 impl Wms {
     /// Checks that the map is one tile of each layer that has tiles. Where it is nothing but a tile, this is the answer.
     pub(super) fn single_tile(&self, plan: &Plan<'_>, headers: &HeaderMap) -> Result<Option<Response>, WmsError> {
+        match self.only_tile(plan)? {
+            Some(permit) => self.tile_answer(plan, &permit, headers).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The answer where the map is nothing but a tile that can be sent as it is kept.
+    pub(super) fn single_tile_now(&self, plan: &Plan<'_>, headers: &HeaderMap) -> Option<Response> {
+        let permit = self.only_tile(plan).ok()??;
+        let manager = permit.manager();
+        let dimensions = manager.own_dimensions(&plan.query.dimensions);
+        let tile = manager.load_kept(permit.coord(), &dimensions).ok()??;
+        let image = MapImage::from_encoded(tile.bytes?, Arc::clone(manager.image()));
+        let needs_ground = image.options().transparent == Some(true) && plan.options.transparent != Some(true);
+        if needs_ground || !tile.cacheable || image.size().ok()? != plan.query.size {
+            return None;
+        }
+        let bytes = image.bytes_as(&plan.options)?.clone();
+        let max_age = permit.max_age().unwrap_or(self.options.max_tile_age);
+        let validators = Validators::of_stored(tile.modified?, bytes.len() as u64, max_age);
+        trace::count(trace::Tiles { hit: 1, ..trace::Tiles::default() });
+        let mut response = respond(StatusCode::OK, plan.format.to_owned(), bytes);
+        response.extensions_mut().insert(CacheState::Hit);
+        Some(validators.apply(headers, response))
+    }
+
+    /// The tile that the map is, where it is nothing else.
+    fn only_tile<'a>(&'a self, plan: &Plan<'_>) -> Result<Option<TilePermit<'a>>, WmsError> {
         let mut tile = None;
         for name in plan.layers {
             let Some(layer) = self.options.tile_layers.iter().find(|layer| layer.name == *name) else { continue };
@@ -26,12 +55,8 @@ impl Wms {
             tile = tile_of(set, &plan.query)?.and_then(|coord| plan.permit.whole_tile(name, set, coord));
         }
         let is_limited = self.limit(&plan.query.srs).is_some_and(|limit| !limit.contains(&plan.query.bbox));
-        match tile {
-            Some(permit) if plan.layers.len() == 1 && !is_limited && !plan.is_empty() && !self.is_decorated() => {
-                self.tile_answer(plan, &permit, headers).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let is_only = plan.layers.len() == 1 && !is_limited && !plan.is_empty() && !self.is_decorated();
+        Ok(tile.filter(|_| is_only))
     }
 
     fn tile_answer(&self, plan: &Plan<'_>, permit: &TilePermit<'_>, headers: &HeaderMap) -> Result<Response, WmsError> {

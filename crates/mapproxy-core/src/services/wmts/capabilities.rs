@@ -61,7 +61,7 @@ fn write_service(xml: &mut String, metadata: &ServiceMetadata) {
     xml.push_str("  <ows:ServiceIdentification>\n");
     element(xml, 4, "ows:Title", Some(&text(&metadata.title).unwrap_or_else(|| "MapProxy".to_owned())));
     element(xml, 4, "ows:Abstract", text(&metadata.abstract_).as_deref());
-    let keywords: Vec<_> = metadata.keywords.iter().flat_map(|list| &list.keywords).collect();
+    let keywords: Vec<_> = metadata.keyword_list.iter().flat_map(|list| &list.keywords).collect();
     if !keywords.is_empty() {
         xml.push_str("    <ows:Keywords>\n");
         for keyword in keywords {

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mapproxy_grid::{MapExtent, Origin};
-use mapproxy_map::{Dimension, Dimensions, dimension};
+use mapproxy_map::dimension::{self, Omitted};
+use mapproxy_map::{Dimension, Dimensions};
 use mapproxy_trace as trace;
 
 use self::error::WmtsError;
 pub use self::template::{TemplateError, TileTemplate};
 use super::ServiceMetadata;
+use super::kept::KeptDocuments;
 use super::tile_answer::{Patience, Place, Wanted, answer};
 use crate::auth::{Gate, Operation, Permit};
 use crate::decorate::Decorators;
@@ -50,6 +52,7 @@ pub struct Wmts {
     /// Index into `layers`.
     by_name: HashMap<String, usize>,
     options: WmtsOptions,
+    documents: KeptDocuments,
 }
 
 #[derive(Debug)]
@@ -105,7 +108,7 @@ impl Wmts {
             let (name, title, abstract_) = (layer.name, layer.title, layer.metadata.abstract_.clone());
             layers.push(WmtsLayer { name, title, abstract_, format, extent, sets, dimensions: layer.dimensions });
         }
-        Wmts { layers, by_name, options }
+        Wmts { layers, by_name, options, documents: KeptDocuments::default() }
     }
 
     /// Answers requests with parameters.
@@ -132,8 +135,9 @@ impl Wmts {
                 Ok(tile) => self.tile(request, &tile, patience)?,
                 Err(error) => Err(error),
             },
-            "getcapabilities" if patience == Patience::None => return None,
-            "getcapabilities" => self.capabilities(request, &capabilities::Access::Kvp { url: request.urls().base }),
+            "getcapabilities" => {
+                self.capabilities(request, &capabilities::Access::Kvp { url: request.urls().base }, patience)?
+            }
             "getfeatureinfo" => self.feature_info(params.get("layer").unwrap_or("")),
             _ => Err(WmtsError::invalid(format!("unknown WMTS request type '{name}'"), Some("request"))),
         };
@@ -144,12 +148,9 @@ impl Wmts {
         let template = self.options.restful.as_ref()?;
         const CAPABILITIES: &str = "/1.0.0/WMTSCapabilities.xml";
         let answer = if request.path.ends_with(CAPABILITIES) {
-            if patience == Patience::None {
-                return None;
-            }
             let base = request.urls().base;
             let url = base.strip_suffix(CAPABILITIES).unwrap_or(&base).to_owned();
-            self.capabilities(request, &capabilities::Access::Restful { url, template })
+            self.capabilities(request, &capabilities::Access::Restful { url, template }, patience)?
         } else {
             match template.parse(request.rest()) {
                 Some(tile) => self.tile(request, &tile, patience)?,
@@ -231,10 +232,28 @@ impl Wmts {
         Err(WmtsError::NotSupported(format!("layer {} not queryable", layer.name)))
     }
 
-    fn capabilities(&self, request: &Incoming<'_>, access: &capabilities::Access<'_>) -> Result<Response, WmtsError> {
+    fn capabilities(
+        &self,
+        request: &Incoming<'_>,
+        access: &capabilities::Access<'_>,
+        patience: Patience,
+    ) -> Option<Result<Response, WmtsError>> {
+        let (variant, url) = match access {
+            capabilities::Access::Kvp { url } => (0, url),
+            capabilities::Access::Restful { url, .. } => (1, url),
+        };
+        if patience == Patience::None {
+            let kept = self.documents.get(variant, url).filter(|_| self.options.gate.is_open())?;
+            return Some(Ok(respond(StatusCode::OK, "application/xml", kept)));
+        }
         let names = || (self.layers.iter().map(|layer| layer.name.as_str()).collect(), None);
-        let permit: Permit = self.options.gate.ask(Operation::Wmts, request, names)?;
-        Ok(respond(StatusCode::OK, "application/xml", self.capabilities_document(access, &permit)))
+        let permit: Permit = match self.options.gate.ask(Operation::Wmts, request, names) {
+            Ok(permit) => permit,
+            Err(refusal) => return Some(Err(refusal.into())),
+        };
+        let write = || self.capabilities_document(access, &permit);
+        let text = if permit.is_full() { self.documents.get_or_write(variant, url, write) } else { write().into() };
+        Some(Ok(respond(StatusCode::OK, "application/xml", text)))
     }
 }
 
@@ -261,7 +280,7 @@ impl WmtsLayer {
         }
         let asked = wanted.dimensions.iter().filter(|(name, _)| is_known(name));
         let asked = asked.map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
-        let resolved = dimension::resolve(&self.dimensions, &asked);
+        let resolved = dimension::resolve(&self.dimensions, &asked, Omitted::Default);
         resolved.map(|(values, _)| values).map_err(|error| WmtsError::invalid(error.to_string(), None))
     }
 }
