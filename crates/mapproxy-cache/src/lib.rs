@@ -3,6 +3,7 @@
 //! [`TileManager`] gives tiles of one cache in one grid; [`CachedMap`] makes a [`mapproxy_map::MapSource`] of it.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod cached_legend;
 mod cached_map;
 mod creator;
 mod filter;
@@ -19,6 +20,7 @@ pub mod store;
 mod testkit;
 mod tile;
 
+pub use cached_legend::CachedLegend;
 pub use cached_map::{CachedMap, CachedTiles};
 pub use filter::{Spacing, Watermark};
 pub use fs::Permissions;

@@ -36,8 +36,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("authorize_stale", "authorize_stale", Ignore),
     ("renderd", "renderd", Ignore),
     ("service ogcapi", "the service 'ogcapi'", Ignore),
-    ("featureinfo", "feature info", Ignore),
-    ("legend", "legends", Ignore),
     ("template_dir", "templates in place of the built-in ones", Ignore),
     ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", Ignore),
 ];

@@ -278,7 +278,8 @@ fn rules_of_sources() {
     ] {
         is_error(&with_source(options), expected);
     }
-    is_warning(&with_source("wms_opts: {featureinfo: true}"), "not supported yet: feature info; it is ignored");
+    is_warning(&with_source("wms_opts: {featureinfo: true, featureinfo_out_format: text/xml}"), "and there is none");
+    is_error(&with_source("wms_opts: {legendurl: 'legend.png'}"), "'legend.png' is no address of a legend");
     is_fine(&with_source("coverage: {bbox: '1,2, 3,4', srs: 'EPSG:4326'}, min_res: 10, max_res: 1"));
     is_fine(&with_source("coverage: {}"));
     is_error(
@@ -336,7 +337,7 @@ fn rules_of_layers() {
     );
     is_warning(&with_layers("{l: {title: L, sources: [c]}}"), "outdated");
     is_warning(&with_layers("[{l: {title: L, sources: [c]}}]"), "outdated");
-    is_warning(&with_layers("[{name: l, title: L, sources: [c], legendurl: 'http://h/'}]"), "legends; it is ignored");
+    is_error(&with_layers("[{name: l, title: L, sources: [c], legendurl: 'ftp://h/'}]"), "is no address of a legend");
     is_error(
         &with_layers("[{name: l, title: L, sources: [c], dimensions: {time: {values: []}}}]"),
         "dimension 'time' has no values",

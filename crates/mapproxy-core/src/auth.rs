@@ -28,6 +28,7 @@ use http::{HeaderValue, StatusCode};
 use mapproxy_cache::TileManager;
 use mapproxy_grid::TileCoord;
 pub use mapproxy_grid::{Bbox, Coverage, CoverageError, MapExtent, Srs};
+use mapproxy_map::info::InfoQuery;
 use mapproxy_map::wrap::Clipped;
 use mapproxy_map::{MapError, MapSource};
 
@@ -124,10 +125,14 @@ impl<'a> Question<'a> {
 pub enum Operation {
     /// `wms.map`: GetMap.
     WmsMap,
-    /// `wms.capabilities`: the capabilities document of the WMS.
+    /// `wms.featureinfo`: GetFeatureInfo of the WMS, with the box of the map.
+    WmsFeatureInfo,
+    /// `wms.capabilities`: the capabilities document of the WMS; with the layers of one legend, that legend.
     WmsCapabilities,
     /// `wmts`: a tile, or the capabilities document of the WMTS, which has no extent.
     Wmts,
+    /// `wmts.featureinfo`: GetFeatureInfo of the WMTS, with the box of the tile.
+    WmtsFeatureInfo,
     /// `tms`: a tile of `/tms` or `/tiles`, or one of the documents of the TMS, which have no extent.
     Tms,
     /// `kml`: a tile of `/kml`, or a document that places tiles.
@@ -141,8 +146,10 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Operation::WmsMap => "wms.map",
+            Operation::WmsFeatureInfo => "wms.featureinfo",
             Operation::WmsCapabilities => "wms.capabilities",
             Operation::Wmts => "wmts",
+            Operation::WmtsFeatureInfo => "wmts.featureinfo",
             Operation::Tms => "tms",
             Operation::Kml => "kml",
             Operation::Demo => "demo",
@@ -153,6 +160,7 @@ impl Operation {
     fn feature(self) -> Option<Feature> {
         match self {
             Operation::WmsMap | Operation::WmsCapabilities => Some(Feature::Map),
+            Operation::WmsFeatureInfo | Operation::WmtsFeatureInfo => Some(Feature::FeatureInfo),
             Operation::Wmts | Operation::Tms | Operation::Kml => Some(Feature::Tile),
             Operation::Demo => None,
         }
@@ -258,9 +266,9 @@ pub enum Feature {
     Map,
     /// Tiles of WMTS and TMS, and being listed in their documents.
     Tile,
-    /// Feature info, which no layer has yet.
+    /// Feature info of WMS and WMTS, and being called queryable in their capabilities.
     FeatureInfo,
-    /// Legends, which no layer has yet.
+    /// The legend, which goes with `Map`, too.
     LegendGraphic,
 }
 
@@ -360,6 +368,41 @@ impl Permit {
         grant.is_some_and(|(grant, feature)| grant.features.contains(&feature))
     }
 
+    /// What the operation is about may be had of the layer; of one without a name only with a permit for everything.
+    pub(crate) fn allows_layer(&self, layer: Option<&str>) -> bool {
+        self.is_full() || layer.is_some_and(|layer| self.allows(layer))
+    }
+
+    /// The layer is granted with one of the features.
+    fn grants(&self, layer: Option<&str>, features: &[Feature]) -> bool {
+        let Some(partial) = &self.partial else { return true };
+        let grant = layer.and_then(|layer| partial.layers.get(layer));
+        grant.is_some_and(|grant| grant.features.iter().any(|feature| features.contains(feature)))
+    }
+
+    /// Feature info of the layer may be asked for, whatever this permit was asked for.
+    pub(crate) fn allows_info(&self, layer: Option<&str>) -> bool {
+        self.grants(layer, &[Feature::FeatureInfo])
+    }
+
+    /// The legend of the layer may be seen, whatever this permit was asked for.
+    pub(crate) fn allows_legend(&self, layer: Option<&str>) -> bool {
+        self.grants(layer, &[Feature::Map, Feature::LegendGraphic])
+    }
+
+    /// The point of `query` lies where the layer may be seen.
+    pub(crate) fn shows_point(&self, layer: Option<&str>, query: &InfoQuery) -> Result<bool, MapError> {
+        for area in self.limits(layer) {
+            // Moved to the point, since whoever asks chooses the SRS of the point; see `Clipped`.
+            let named = || layer.unwrap_or("layer").into();
+            let area = area.in_srs(&query.srs).map_err(|error| MapError::Area { source_name: named(), error })?;
+            if !query.lies_in(&area)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The layer may be shown, and some of its extent lies where it may be.
     pub(crate) fn shows(&self, layer: &str, extent: &MapExtent) -> bool {
         self.allows(layer) && self.extent(Some(layer), Some(extent)).is_some()
@@ -379,7 +422,7 @@ impl Permit {
         layer: Option<&str>,
         sources: &[Arc<dyn MapSource>],
     ) -> Option<Vec<Arc<dyn MapSource>>> {
-        let is_allowed = self.is_full() || layer.is_some_and(|layer| self.allows(layer));
+        let is_allowed = self.allows_layer(layer);
         let clipped = |source: &Arc<dyn MapSource>| {
             self.limits(layer).fold(Arc::clone(source), |source, area| {
                 Arc::new(Clipped::new(source, area.clone())) as Arc<dyn MapSource>

@@ -31,6 +31,7 @@ pub mod request;
 mod response;
 pub mod services;
 pub mod wrap;
+mod xslt;
 
 pub use app::{App, Application};
 pub use build::{AppBuilder, BuildError, Built, CustomSource, CustomStore, make_app};

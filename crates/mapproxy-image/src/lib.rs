@@ -11,6 +11,7 @@ mod options;
 mod pixels;
 
 pub mod codec;
+pub mod legend;
 pub mod mask;
 pub mod merge;
 pub mod message;

@@ -88,6 +88,14 @@ pub enum MapError {
         /// What failed, with what.
         reason: String,
     },
+    /// A stylesheet could not rewrite feature info.
+    #[error("{source_name}: cannot transform feature info: {reason}")]
+    Transformation {
+        /// Whose stylesheet: a source's name, or a service.
+        source_name: Arc<str>,
+        /// What failed, with which file.
+        reason: String,
+    },
     /// All sources of a map failed; each message, line by line.
     #[error("Could not get any sources:\n{0}")]
     NoSource(String),
@@ -106,6 +114,7 @@ impl MapError {
             MapError::Upstream { .. } | MapError::Image { .. } | MapError::NoSource(_) => Fault::Upstream,
             MapError::TooManyTiles { .. } | MapError::Transform(_) | MapError::Grid(_) => Fault::Client,
             MapError::Misaligned { .. }
+            | MapError::Transformation { .. }
             | MapError::LockTimeout { .. }
             | MapError::Store { .. }
             | MapError::Area { .. }
@@ -124,6 +133,7 @@ impl MapError {
             MapError::Image { error, .. } => format!("error while processing image file: {error}"),
             MapError::NoSource(messages) => format!("Could not get any sources:\n{messages}"),
             MapError::Misaligned { reason, .. } => reason.clone(),
+            MapError::Transformation { .. } => "feature info could not be transformed".to_owned(),
             MapError::LockTimeout { .. } | MapError::Store { .. } | MapError::Area { .. } | MapError::Decoration(_) => {
                 "internal error".to_owned()
             }

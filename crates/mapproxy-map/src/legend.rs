@@ -49,3 +49,9 @@ pub enum Legend {
     /// A JSON document.
     Json(String),
 }
+
+/// JSON legends as one: the lists of `Legend` one after the other. `None` of none that is JSON.
+pub fn merge_json(documents: &[String]) -> Option<String> {
+    let texts: Vec<&str> = documents.iter().map(String::as_str).collect();
+    crate::info::merge_json(&texts)
+}

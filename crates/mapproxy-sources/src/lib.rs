@@ -1,13 +1,17 @@
-//! Who can be asked for maps: WMS and tile servers, pictures on disk, and a source for debugging.
+//! Who can be asked for maps: WMS and tile servers, pictures on disk, and a source for debugging; and who knows more
+//! of them: feature info and legends of WMS servers.
 //!
-//! Each is a [`MapSource`](mapproxy_map::MapSource) made from plain options; [`SeedOnly`] wraps one that must not be
-//! asked while serving. Nothing here reads a configuration.
+//! Each is a [`MapSource`](mapproxy_map::MapSource), [`InfoSource`](mapproxy_map::info::InfoSource) or
+//! [`LegendSource`](mapproxy_map::legend::LegendSource) made from plain options; [`SeedOnly`] wraps one that must not
+//! be asked while serving. Nothing here reads a configuration.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod answer;
 mod debug;
 mod error;
 mod georeference;
+mod kvp;
+mod legend;
 mod on_error;
 mod overview;
 mod pyfmt;
@@ -17,12 +21,15 @@ mod sub_request;
 mod tile;
 mod tile_url;
 mod wms;
+mod wms_info;
 mod wms_request;
 
 pub use debug::DebugSource;
 pub use error::SourceError;
+pub use legend::{LegendAddress, StaticLegend, WmsLegend, WmsLegendOptions};
 pub use on_error::{OnErrorRule, OnErrors};
 pub use raster::{RasterOptions, RasterSource};
 pub use seed_only::SeedOnly;
 pub use tile::{TileOptions, TileSource};
 pub use wms::{HttpMethod, TransparentColor, WmsOptions, WmsSource, WmsVersion};
+pub use wms_info::{MAX_INFO_BYTES, WmsInfo, WmsInfoOptions};

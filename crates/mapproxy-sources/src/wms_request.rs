@@ -190,7 +190,7 @@ impl RequestTemplate {
 }
 
 impl WmsVersion {
-    fn number(self) -> &'static str {
+    pub(crate) fn number(self) -> &'static str {
         match self {
             WmsVersion::V1_0_0 => "1.0.0",
             WmsVersion::V1_1_0 => "1.1.0",

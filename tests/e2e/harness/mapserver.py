@@ -42,6 +42,7 @@ MAP
       "wms_onlineresource" "{url}/wms?"
       "wms_enable_request" "*"
       "wms_srs" "EPSG:4326 EPSG:3857 EPSG:25832 EPSG:31467"
+      "wms_feature_info_mime_type" "application/vnd.ogc.gml"
     END
   END
   LAYER
@@ -52,9 +53,15 @@ MAP
     CONNECTION "{data}"
     DATA "quarters"
     PROJECTION "init=epsg:4326" END
-    METADATA "wms_title" "Four quarters and a landmark" END
+    METADATA
+      "wms_title" "Four quarters and a landmark"
+      "wms_include_items" "all"
+      "gml_include_items" "all"
+    END
+    TEMPLATE "none.html"
     CLASSITEM "kind"
     CLASS
+      NAME "Quarters"
       STYLE COLOR [colour] OUTLINECOLOR [colour] END
     END
   END

@@ -1,6 +1,6 @@
 //! The layer tree, and the flat list of tiled layers made from it.
 
-use super::{Name, SourceRef};
+use super::{LegendAddress, Name, SourceRef};
 use crate::position::Origin;
 
 /// A layer or a group of layers.
@@ -16,6 +16,8 @@ pub struct Layer {
     pub sources: Vec<SourceRef>,
     /// `layers`: the members of a group.
     pub layers: Vec<Layer>,
+    /// `legendurl`: the layer's own legend, in place of those of its sources.
+    pub legend: Option<LegendAddress>,
     /// The layer's own range of resolutions; `None` takes that of its sources or members.
     pub resolution: Option<ResRange>,
     /// `dimensions`.
@@ -37,6 +39,14 @@ pub struct TileLayer {
     pub caches: Vec<Name>,
     /// `dimensions`.
     pub dimensions: Vec<Dimension>,
+    /// Who is asked what lies at a point and for legends: the caches in `tile_sources`, else all `sources`.
+    pub sources: Vec<SourceRef>,
+    /// There is a `legendurl`.
+    pub has_legend: bool,
+    /// `wmts_kvp_legendurl`: a template.
+    pub kvp_legend_url: Option<String>,
+    /// `wmts_rest_legendurl`: a template.
+    pub rest_legend_url: Option<String>,
     /// `md`.
     pub md: LayerMetadata,
 }

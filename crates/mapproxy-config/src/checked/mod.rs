@@ -34,9 +34,13 @@ pub use inspire::Inspire;
 pub use layers::{Dimension, Layer, LayerMetadata, ResRange, TileLayer};
 pub use seed::{Cleanup, LevelSelection, RemoveBefore, Seed, SeedConfig};
 pub use services::{
-    BboxSrs, Contact, Demo, KeywordList, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,
+    BboxSrs, Contact, Demo, InfoType, KeywordList, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms,
+    WmsVersion, Wmts,
 };
-pub use sources::{OnError, RasterSource, Source, SourceImage, SourceKind, TileSource, WmsSource};
+pub use sources::{
+    LegendAddress, OnError, RasterSource, Source, SourceImage, SourceKind, Stylesheet, TileSource, WmsInfo, WmsLegend,
+    WmsSource,
+};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::position::{Files, Origin};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::image::ImageOptions;
+use super::sources::Stylesheet;
 use crate::position::Origin;
 
 /// The configured services.
@@ -48,8 +49,45 @@ pub struct Wms {
     pub concurrent_layer_renderer: u32,
     /// `inspire_md`.
     pub inspire: Option<super::Inspire>,
+    /// `featureinfo_types`: what capabilities offer; empty for the default.
+    pub featureinfo_types: Vec<InfoType>,
+    /// `featureinfo_xslt`: rewrites answers, by the type that is wanted.
+    pub featureinfo_xslt: Vec<(InfoType, Stylesheet)>,
     /// `md`; the title is `MapProxy WMS` if there is none.
     pub md: ServiceMetadata,
+}
+
+/// Types of feature info.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InfoType {
+    /// `text`
+    Text,
+    /// `html`
+    Html,
+    /// `xml`
+    Xml,
+    /// `json`
+    Json,
+}
+
+impl InfoType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Text, Self::Html, Self::Xml, Self::Json];
+
+    /// As written in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Html => "html",
+            Self::Xml => "xml",
+            Self::Json => "json",
+        }
+    }
+
+    /// The type written as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 /// An SRS with the box maps in it are limited to.

@@ -71,6 +71,50 @@ pub struct WmsSource {
     pub concurrent_requests: Option<u32>,
     /// `on_error`, in the order written.
     pub on_error: Vec<OnError>,
+    /// `wms_opts.featureinfo`: it is asked what lies at points.
+    pub info: Option<WmsInfo>,
+    /// `wms_opts.legendurl`, else `wms_opts.legendgraphic`: where its legends come from.
+    pub legend: Option<WmsLegend>,
+}
+
+/// How a Web Map Service is asked what lies at points.
+#[derive(Debug, Clone, Default)]
+pub struct WmsInfo {
+    /// `featureinfo_format`: asked for whatever the client wants.
+    pub format: Option<String>,
+    /// `query_layers`; `None` for those of the map.
+    pub query_layers: Option<String>,
+    /// `featureinfo_xslt`: rewrites each document.
+    pub xslt: Option<Stylesheet>,
+    /// `featureinfo_out_format`: what the stylesheet makes, else what goes into it.
+    pub out_format: Option<String>,
+}
+
+/// An XSLT stylesheet.
+#[derive(Debug, Clone)]
+pub struct Stylesheet {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// Where it was written.
+    pub at: Origin,
+}
+
+/// Where the legends of a Web Map Service come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WmsLegend {
+    /// `legendurl`: one picture.
+    Static(LegendAddress),
+    /// `legendgraphic`: the service, layer by layer.
+    Graphic,
+}
+
+/// Where a picture of a legend is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LegendAddress {
+    /// `http://…`, as written.
+    Url(String),
+    /// `file://…`, absolute.
+    File(PathBuf),
 }
 
 /// A server of ready-made tiles.

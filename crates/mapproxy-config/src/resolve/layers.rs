@@ -12,7 +12,6 @@ use crate::checked::{KeywordList, Layer, LayerMetadata, Name, Source, SourceKind
 use crate::diagnostic::Severity;
 use crate::position::{Span, Spanned};
 use crate::raw::{self, Layers, Text};
-use crate::support;
 
 /// What the layers come to.
 pub(super) struct LayerTree {
@@ -63,6 +62,7 @@ impl Resolver<'_> {
                 at: origin("layers", at),
                 sources: Vec::new(),
                 layers,
+                legend: None,
                 resolution: None,
                 dimensions: Vec::new(),
                 md: LayerMetadata::default(),
@@ -100,7 +100,7 @@ impl Resolver<'_> {
             }
             age
         });
-        self.layer_support(raw, path);
+        let legend = raw.legendurl.as_ref().and_then(|url| self.legend_address(url, &format!("{path}.legendurl")));
         let dimensions = self.dimensions(raw, path);
         if let Some(name) = &name
             && let Some(caches) = self.tile_caches(raw, &sources, &shown, path, walk)
@@ -109,8 +109,21 @@ impl Resolver<'_> {
                 name: Arc::clone(name),
                 title: title.clone(),
                 at: origin(path, raw.span),
+                sources: match &raw.tile_sources {
+                    Some(list) => caches
+                        .iter()
+                        .map(|cache| SourceRef {
+                            target: SourceTarget::Cache(Arc::clone(cache)),
+                            origin: origin(format!("{path}.tile_sources"), list.span),
+                        })
+                        .collect(),
+                    None => sources.clone(),
+                },
                 caches,
                 dimensions: dimensions.clone(),
+                has_legend: legend.is_some(),
+                kvp_legend_url: text(&raw.wmts_kvp_legendurl),
+                rest_legend_url: text(&raw.wmts_rest_legendurl),
                 md: md.clone(),
             };
             walk.tiled.insert(Arc::clone(name), layer);
@@ -122,7 +135,17 @@ impl Resolver<'_> {
         if sources.is_empty() && members.is_empty() && raw.legendurl.is_none() {
             return None;
         }
-        Some(Layer { name, title, at: origin(path, raw.span), sources, layers: members, resolution, dimensions, md })
+        Some(Layer {
+            name,
+            title,
+            at: origin(path, raw.span),
+            sources,
+            layers: members,
+            legend,
+            resolution,
+            dimensions,
+            md,
+        })
     }
 
     fn layer_sources(&mut self, raw: &raw::Layer, shown: &str, path: &str, walk: &Walk<'_>) -> Vec<SourceRef> {
@@ -186,19 +209,6 @@ impl Resolver<'_> {
             }
         }
         cache.map(|cache| vec![cache])
-    }
-
-    fn layer_support(&mut self, raw: &raw::Layer, path: &str) {
-        let legends = [
-            ("legendurl", &raw.legendurl),
-            ("wmts_rest_legendurl", &raw.wmts_rest_legendurl),
-            ("wmts_kvp_legendurl", &raw.wmts_kvp_legendurl),
-        ];
-        for (key, legend) in legends {
-            if let Some(legend) = legend {
-                support::is_supported(self.findings, "legend", legend.span, format!("{path}.{key}"));
-            }
-        }
     }
 
     fn dimensions(&mut self, raw: &raw::Layer, path: &str) -> Vec<Dimension> {

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::layers::{LayerTree, keyword_lists};
 use super::{Resolver, origin};
 use crate::checked::{
-    BboxSrs, Contact, Demo, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,
+    BboxSrs, Contact, Demo, InfoType, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,
 };
 use crate::position::Spanned;
 use crate::raw::{self, NumberOrList, Text};
@@ -160,11 +160,20 @@ impl Resolver<'_> {
             None => Some(1),
         };
         let inspire = raw.inspire_md.as_ref().and_then(|inspire| self.inspire(inspire, &format!("{path}.inspire_md")));
-        if let Some(types) = &raw.featureinfo_types {
-            support::is_supported(self.findings, "featureinfo", types.span, format!("{path}.featureinfo_types"));
+        let mut featureinfo_types = Vec::new();
+        for (index, name) in raw.featureinfo_types.iter().flat_map(|list| list.value.iter()).enumerate() {
+            featureinfo_types.extend(self.info_type(
+                &name.value,
+                name.span,
+                &format!("{path}.featureinfo_types[{index}]"),
+            ));
         }
-        if let Some(xslt) = &raw.featureinfo_xslt {
-            support::is_supported(self.findings, "featureinfo", xslt.span, format!("{path}.featureinfo_xslt"));
+        let mut featureinfo_xslt = Vec::new();
+        for (name, entry) in raw.featureinfo_xslt.iter().flat_map(|table| table.value.iter()) {
+            let path = format!("{path}.featureinfo_xslt.{name}");
+            if let Some(kind) = self.info_type(name, entry.key_span, &path) {
+                featureinfo_xslt.push((kind, self.stylesheet(&entry.value, path)));
+            }
         }
         let strict = raw.strict.as_ref().or_else(|| global.and_then(|wms| wms.strict.as_ref()));
         let attribution = raw.attribution.as_ref().or_else(|| global.and_then(|wms| wms.attribution.as_ref()));
@@ -180,8 +189,19 @@ impl Resolver<'_> {
             versions,
             concurrent_layer_renderer: concurrent_layer_renderer?,
             inspire,
+            featureinfo_types,
+            featureinfo_xslt,
             md: md.clone(),
         })
+    }
+
+    fn info_type(&mut self, name: &str, span: crate::position::Span, path: &str) -> Option<InfoType> {
+        let kind = InfoType::parse(name);
+        if kind.is_none() {
+            let message = format!("unknown type of feature info '{name}': text, html, xml and json are known");
+            self.findings.warning(span, path, message);
+        }
+        kind
     }
 
     fn bbox_srs(&mut self, raw: &raw::BboxSrs, span: crate::position::Span, path: &str) -> Option<BboxSrs> {
@@ -222,13 +242,6 @@ impl Resolver<'_> {
         let kvp = raw.kvp.as_ref().map(|kvp| kvp.value);
         let restful = raw.restful.as_ref().map(|restful| restful.value);
         let neither = kvp.is_none() && restful.is_none();
-        if let Some(formats) = &raw.featureinfo_formats {
-            support::is_supported(self.findings, "featureinfo", formats.span, format!("{path}.featureinfo_formats"));
-        }
-        if let Some(template) = &raw.restful_featureinfo_template {
-            let path = format!("{path}.restful_featureinfo_template");
-            support::is_supported(self.findings, "featureinfo", template.span, path);
-        }
         let mut featureinfo_formats = Vec::new();
         for (index, format) in raw.featureinfo_formats.iter().flat_map(|list| list.value.iter()).enumerate() {
             match (&format.mimetype, &format.suffix) {

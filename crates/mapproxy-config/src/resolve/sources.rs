@@ -7,7 +7,8 @@ use indexmap::IndexMap;
 use super::{Grids, Resolver, origin};
 use crate::check::{self, Reachable, Sections};
 use crate::checked::{
-    Color, Name, OnError, RasterSource, ResRange, Source, SourceKind, TileSource, WmsSource, WmsVersion,
+    Color, LegendAddress, Name, OnError, RasterSource, ResRange, Source, SourceKind, Stylesheet, TileSource, WmsInfo,
+    WmsLegend, WmsSource, WmsVersion,
 };
 use crate::position::Spanned;
 use crate::raw::{self, Numbers, Table, Text};
@@ -121,18 +122,8 @@ impl Resolver<'_> {
             None => Some(WmsVersion::V1_1_1),
             Some(version) => self.wms_version(version, &format!("{path}.wms_opts.version")),
         };
-        if let Some(options) = options {
-            let opts = format!("{path}.wms_opts");
-            if let Some(info) = options.featureinfo.as_ref().filter(|info| info.value) {
-                support::is_supported(self.findings, "featureinfo", info.span, format!("{opts}.featureinfo"));
-            }
-            if let Some(legend) = options.legendgraphic.as_ref().filter(|legend| legend.value) {
-                support::is_supported(self.findings, "legend", legend.span, format!("{opts}.legendgraphic"));
-            }
-            if let Some(legend) = &options.legendurl {
-                support::is_supported(self.findings, "legend", legend.span, format!("{opts}.legendurl"));
-            }
-        }
+        let info = options.and_then(|options| self.wms_info(options, &format!("{path}.wms_opts")));
+        let legend = options.and_then(|options| self.wms_legend(options, &format!("{path}.wms_opts")));
         let params = self.wms_params(req, path);
         let transparent = req.param("transparent").and_then(|node| match &node.value {
             Value::Bool(value) => Some(*value),
@@ -162,7 +153,54 @@ impl Resolver<'_> {
             http,
             concurrent_requests,
             on_error: on_error?,
+            info,
+            legend,
         })
+    }
+
+    fn wms_info(&mut self, raw: &raw::WmsOptions, path: &str) -> Option<WmsInfo> {
+        let text = |text: &Option<Spanned<Text>>| text.as_ref().map(|text| text.value.to_string());
+        let is_on = raw.featureinfo.as_ref().is_some_and(|info| info.value);
+        if let Some(format) = raw.featureinfo_out_format.as_ref().filter(|_| raw.featureinfo_xslt.is_none()) {
+            let message = "featureinfo_out_format says what featureinfo_xslt makes, and there is none";
+            self.findings.warning(format.span, format!("{path}.featureinfo_out_format"), message);
+        }
+        let xslt = raw.featureinfo_xslt.as_ref().filter(|_| is_on);
+        let xslt = xslt.map(|file| self.stylesheet(file, format!("{path}.featureinfo_xslt")));
+        is_on.then(|| WmsInfo {
+            format: text(&raw.featureinfo_format),
+            query_layers: text(&raw.query_layers),
+            xslt,
+            out_format: text(&raw.featureinfo_out_format),
+        })
+    }
+
+    /// A stylesheet, to be read by whoever uses it.
+    pub(super) fn stylesheet(&mut self, file: &Spanned<Text>, path: impl Into<Arc<str>>) -> Stylesheet {
+        let at = origin(path, file.span);
+        let path = self.path(&file.value);
+        self.files.push(path.clone());
+        Stylesheet { path, at }
+    }
+
+    fn wms_legend(&mut self, raw: &raw::WmsOptions, path: &str) -> Option<WmsLegend> {
+        match &raw.legendurl {
+            Some(url) => self.legend_address(url, &format!("{path}.legendurl")).map(WmsLegend::Static),
+            None => raw.legendgraphic.as_ref().filter(|legend| legend.value).map(|_| WmsLegend::Graphic),
+        }
+    }
+
+    /// `legendurl`: on a server or on disk.
+    pub(super) fn legend_address(&mut self, url: &Spanned<Text>, path: &str) -> Option<LegendAddress> {
+        if let Some(file) = url.value.strip_prefix("file://") {
+            return Some(LegendAddress::File(self.path(file)));
+        }
+        if url.value.starts_with("http://") || url.value.starts_with("https://") {
+            return Some(LegendAddress::Url(url.value.to_string()));
+        }
+        let message = format!("'{}' is no address of a legend: http://, https:// or file:// is needed", url.value);
+        self.findings.error(url.span, path, message);
+        None
     }
 
     pub(super) fn wms_version(&mut self, version: &Spanned<Text>, path: &str) -> Option<WmsVersion> {

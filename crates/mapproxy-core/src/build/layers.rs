@@ -31,7 +31,15 @@ impl Parts<'_> {
         let children: Vec<MapLayer> = config.layers.iter().filter_map(|layer| self.map_layer(layer)).collect();
         let sources: Vec<Arc<dyn MapSource>> =
             config.sources.iter().filter_map(|source| self.layer_source(source)).collect();
-        if sources.is_empty() && children.is_empty() {
+        let info = self.info_sources(&config.sources);
+        let legends = match &config.legend {
+            Some(address) => {
+                let name = config.name.as_deref().unwrap_or(&config.title);
+                self.layer_legend(name, address, &config.at).into_iter().collect()
+            }
+            None => self.legend_sources(&config.sources),
+        };
+        if sources.is_empty() && children.is_empty() && info.is_empty() && legends.is_empty() {
             return None;
         }
         let ranges: Vec<ResolutionRange> = if sources.is_empty() {
@@ -49,8 +57,8 @@ impl Parts<'_> {
             name: config.name.as_deref().map(str::to_owned),
             title: config.title.clone(),
             sources,
-            info: Vec::new(),
-            legends: Vec::new(),
+            info,
+            legends,
             children,
             resolutions,
             extent,
@@ -175,8 +183,27 @@ impl Parts<'_> {
             metadata: Arc::new(metadata(&config.md)),
             tile_sets,
             dimensions: self.dimensions(&config.dimensions),
-            info: Vec::new(),
-            legend_urls: LegendUrls::default(),
+            info: self.info_sources(&config.sources),
+            legend_urls: self.legend_urls(config),
+        }
+    }
+
+    /// Where clients of tiles find a legend: where the configuration says, else at the WMS if there is one.
+    fn legend_urls(&self, config: &checked::TileLayer) -> LegendUrls {
+        let wms = self.config.services.wms.as_ref();
+        let at_wms = || {
+            let version = wms?.versions.last().filter(|version| **version >= checked::WmsVersion::V1_1_1)?;
+            let has_legend = config.has_legend || !self.legend_sources(&config.sources).is_empty();
+            has_legend.then(|| {
+                format!(
+                    "{{base_url}}/service?service=WMS&request=GetLegendGraphic&version={version}&format=image%2Fpng\
+                     &layer={{layer_name}}"
+                )
+            })
+        };
+        LegendUrls {
+            kvp: config.kvp_legend_url.clone().or_else(at_wms),
+            restful: config.rest_legend_url.clone().or_else(at_wms),
         }
     }
 }

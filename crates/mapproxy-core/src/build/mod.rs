@@ -6,6 +6,7 @@
 mod auth;
 mod caches;
 mod coverages;
+mod explanations;
 mod grids;
 mod images;
 mod layers;
@@ -13,7 +14,7 @@ mod services;
 mod sources;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::Name;
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
 use mapproxy_grid::{Coverage, ResolutionRange, Srs, TileGrid};
+use mapproxy_map::info::InfoSource;
 use mapproxy_map::{Dimension, MapSource};
 
 use crate::auth::{Authorizer, Gate};
@@ -45,10 +47,12 @@ struct Extras {
     decorators: Decorators,
     observer: Option<Arc<dyn Observer>>,
     sources: HashMap<String, SourceFactory>,
+    infos: HashMap<String, InfoFactory>,
     stores: HashMap<String, StoreFactory>,
 }
 
 type SourceFactory = Factory<CustomSource, dyn MapSource>;
+type InfoFactory = Factory<CustomSource, dyn InfoSource>;
 type StoreFactory = Factory<CustomStore, dyn TileStore>;
 
 /// Makes a part by what the configuration says of it.
@@ -176,6 +180,18 @@ impl AppBuilder {
         self
     }
 
+    /// Makes the one who is asked about points of the source called `name`, which the configuration has with `type:
+    /// custom`; the layers made of it are queryable then.
+    #[must_use]
+    pub fn info(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn(&CustomSource) -> Result<Arc<dyn InfoSource>, String> + Send + Sync + 'static,
+    ) -> AppBuilder {
+        self.extras.infos.insert(name.into(), Factory(Arc::new(make)));
+        self
+    }
+
     /// Makes the store of the cache called `cache`, which the configuration has with `cache: {type: custom}`; once for
     /// each of its grids.
     #[must_use]
@@ -241,6 +257,8 @@ struct Parts<'a> {
     caches: RefCell<HashMap<Name, Option<Arc<caches::BuiltCache>>>>,
     /// By their place in the configuration.
     dimensions: RefCell<HashMap<Arc<str>, Option<Arc<Dimension>>>>,
+    /// Stylesheets that were looked at, by file and place in the configuration.
+    stylesheets: RefCell<HashSet<(PathBuf, String)>>,
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
@@ -254,6 +272,7 @@ impl<'a> Parts<'a> {
             grids: RefCell::default(),
             caches: RefCell::default(),
             dimensions: RefCell::default(),
+            stylesheets: RefCell::default(),
             diagnostics: RefCell::default(),
         };
         if let Some(directory) = &config.globals.proj_data_dir {

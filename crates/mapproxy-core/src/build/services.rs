@@ -9,13 +9,14 @@ use mapproxy_grid::{Bbox, Origin};
 use mapproxy_map::render;
 
 use super::Parts;
+use super::explanations::info_kind;
 use crate::app::Welcome;
 use crate::documents::Documents;
 use crate::services::Ows;
 use crate::services::demo::{Demo, DemoOptions};
 use crate::services::tms::{Tms, TmsOptions};
 use crate::services::wms::{self, Wms, WmsOptions};
-use crate::services::wmts::{TileTemplate, Wmts, WmtsKvp, WmtsOptions};
+use crate::services::wmts::{InfoFormat, TileTemplate, Wmts, WmtsKvp, WmtsOptions};
 use crate::{App, Service, TileLayer};
 
 /// The application; `None` where something could not be built, which has been told.
@@ -127,7 +128,8 @@ impl Parts<'_> {
             metadata: config.md.clone(),
             inspire: config.inspire.clone().map(Arc::new),
             forward_params: self.forwarded_params(),
-            featureinfo_types: Vec::new(),
+            featureinfo_types: config.featureinfo_types.iter().map(|kind| info_kind(*kind)).collect(),
+            featureinfo_transforms: self.service_transforms(&config.featureinfo_xslt),
             max_tile_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             tile_layers: tile_layers.iter().cloned().map(Arc::new).collect(),
@@ -168,7 +170,20 @@ impl Parts<'_> {
             layers: tile_layers.to_vec(),
             metadata: config.md.clone(),
             kvp: config.kvp,
+            restful_info: match &restful {
+                Some(_) => {
+                    let template = config.restful_featureinfo_template.as_deref();
+                    let template = template.unwrap_or(TileTemplate::INFO_DEFAULT);
+                    Some(self.told(&config.at, TileTemplate::for_info(template))?)
+                }
+                None => None,
+            },
             restful,
+            info_formats: config
+                .featureinfo_formats
+                .iter()
+                .map(|(media_type, suffix)| InfoFormat { media_type: media_type.clone(), suffix: suffix.clone() })
+                .collect(),
             max_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             gate: self.extras.gate.clone(),

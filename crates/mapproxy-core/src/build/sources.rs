@@ -13,6 +13,7 @@ use mapproxy_sources::{
     TileSource, TransparentColor, WmsOptions, WmsSource,
 };
 
+use super::explanations::with_layers;
 use super::{CustomSource, Parts, images};
 
 /// What a reference to a source gives.
@@ -86,36 +87,16 @@ impl Parts<'_> {
     }
 
     fn wms_options(&self, config: &Source, wms: &checked::WmsSource, layers: Option<&[String]>) -> Option<WmsOptions> {
-        let supported_srs: Option<Vec<_>> = wms.supported_srs.iter().map(|code| self.srs(code, &config.at)).collect();
-        let supported_srs = supported_srs?;
-        let mut params = wms.params.clone();
-        if let Some(layers) = layers {
-            let value = layers.join(",");
-            match params.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("layers")) {
-                Some((_, all)) => *all = value,
-                None => params.push(("layers".to_owned(), value)),
-            }
-        }
         Some(WmsOptions {
             name: Arc::clone(&config.name),
             url: wms.url.clone(),
-            params,
-            version: match wms.version {
-                WmsVersion::V1_0_0 => sources::WmsVersion::V1_0_0,
-                WmsVersion::V1_1_0 => sources::WmsVersion::V1_1_0,
-                WmsVersion::V1_1_1 => sources::WmsVersion::V1_1_1,
-                WmsVersion::V1_3_0 => sources::WmsVersion::V1_3_0,
-            },
-            method: match wms.http.method {
-                HttpMethod::Auto => sources::HttpMethod::Auto,
-                HttpMethod::Get => sources::HttpMethod::Get,
-                HttpMethod::Post => sources::HttpMethod::Post,
-            },
+            params: with_layers(&wms.params, layers),
+            version: version(wms.version),
+            method: method(wms.http.method),
             image: self.image_options(&wms.image.options),
             transparent_color: transparent_color(&wms.image),
             supported_formats: wms.supported_formats.clone(),
-            supported_srs: (!supported_srs.is_empty())
-                .then(|| SupportedSrs::new(supported_srs, Arc::clone(&self.preferred_srs))),
+            supported_srs: self.supported_srs(&wms.supported_srs, &config.at)?,
             forward_params: wms.forward_req_params.clone(),
             coverage: None,
             resolutions: ResolutionRange::default(),
@@ -123,8 +104,15 @@ impl Parts<'_> {
         })
     }
 
+    /// `supported_srs`; the inner `None` for any.
+    pub(super) fn supported_srs(&self, codes: &[String], at: &Origin) -> Option<Option<SupportedSrs>> {
+        let srs: Option<Vec<_>> = codes.iter().map(|code| self.srs(code, at)).collect();
+        let srs = srs?;
+        Some((!srs.is_empty()).then(|| SupportedSrs::new(srs, Arc::clone(&self.preferred_srs))))
+    }
+
     /// The way to a server that gets at most `limit` requests at once.
-    fn client(&self, http: &HttpOptions, limit: Option<u32>, at: &Origin) -> Option<Arc<dyn HttpClient>> {
+    pub(super) fn client(&self, http: &HttpOptions, limit: Option<u32>, at: &Origin) -> Option<Arc<dyn HttpClient>> {
         self.client_for(http, limit, None, at)
     }
 
@@ -166,6 +154,23 @@ impl Parts<'_> {
 
 pub(super) fn resolutions(range: &checked::ResRange) -> ResolutionRange {
     ResolutionRange { min_res: range.min_res, max_res: range.max_res }
+}
+
+pub(super) fn version(version: WmsVersion) -> sources::WmsVersion {
+    match version {
+        WmsVersion::V1_0_0 => sources::WmsVersion::V1_0_0,
+        WmsVersion::V1_1_0 => sources::WmsVersion::V1_1_0,
+        WmsVersion::V1_1_1 => sources::WmsVersion::V1_1_1,
+        WmsVersion::V1_3_0 => sources::WmsVersion::V1_3_0,
+    }
+}
+
+pub(super) fn method(method: HttpMethod) -> sources::HttpMethod {
+    match method {
+        HttpMethod::Auto => sources::HttpMethod::Auto,
+        HttpMethod::Get => sources::HttpMethod::Get,
+        HttpMethod::Post => sources::HttpMethod::Post,
+    }
 }
 
 fn transparent_color(image: &checked::SourceImage) -> Option<TransparentColor> {

@@ -1,6 +1,7 @@
 //! The protocols.
 
 pub mod demo;
+pub(crate) mod explanations;
 pub(crate) mod kept;
 mod layer_tree;
 pub(crate) mod map_drawing;

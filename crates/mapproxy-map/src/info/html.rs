@@ -35,6 +35,11 @@ pub(super) fn merge(texts: &[&str]) -> String {
     merged
 }
 
+/// A text that has neither root nor body, in both; others as they are.
+pub(super) fn complete(text: &str) -> String {
+    if Document::new(text).is_fragment { format!("<html><body>{text}</body></html>") } else { text.to_owned() }
+}
+
 /// A document by its parts.
 struct Document<'a> {
     before: &'a str,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// What several documents say; `None` if none of them is JSON. Documents that are none, and `null`, are left out.
-pub(super) fn merge(texts: &[&str]) -> Option<String> {
+pub(crate) fn merge(texts: &[&str]) -> Option<String> {
     let mut merged: Option<Value> = None;
     for text in texts {
         // The parser limits the depth.

@@ -2,7 +2,8 @@
 
 use super::{InfoDocument, InfoKind, html, json, xml};
 
-/// One document with what all say, in order; `None` of none. One alone is passed on as it is.
+/// One document with what all say, in order; `None` of none. One alone is passed on as it is, but a fragment of HTML
+/// becomes a document.
 ///
 /// Documents without content do not count where others have some. Those of one kind are merged as that kind: texts line
 /// by line, XML below the root of the first, HTML in its body, JSON object by object. A document that is not what it
@@ -19,6 +20,9 @@ pub fn merge(documents: Vec<InfoDocument>) -> Option<InfoDocument> {
     }
     match with_content.as_slice() {
         [] => return empty,
+        [InfoDocument { kind: InfoKind::Html, text }] => {
+            return Some(InfoDocument::new(InfoKind::Html, html::complete(text)));
+        }
         [_] => return with_content.pop(),
         _ => {}
     }
@@ -55,6 +59,10 @@ mod tests {
         let odd = "<a  b='1'></a>\n";
         assert_eq!(merged(&[(InfoKind::Xml, odd)]), Some((InfoKind::Xml, odd.to_owned())));
         assert_eq!(merged(&[(InfoKind::Html, "")]), Some((InfoKind::Html, String::new())));
+        let whole = "<HTML><p>1<p>2";
+        assert_eq!(merged(&[(InfoKind::Html, whole)]), Some((InfoKind::Html, whole.to_owned())));
+        let part = Some((InfoKind::Html, "<html><body>info</body></html>".to_owned()));
+        assert_eq!(merged(&[(InfoKind::Html, "info")]), part);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use mapproxy_grid::{Bbox, Coverage, Size, Srs};
 
+pub(crate) use self::json::merge as merge_json;
 pub use self::merge::merge;
 pub use self::xml::{UnsafeXml, without_doctype};
 use crate::{Dimensions, MapError};

@@ -10,6 +10,12 @@ use roxmltree::{Document, Node, ParsingOptions};
 /// More elements and texts than any feature info has.
 const MAX_NODES: u32 = 2_000_000;
 
+/// More namespaces than any root declares.
+const MAX_NAMESPACES: usize = 100;
+
+/// How much longer the whole may be than its parts: namespaces are declared again and again.
+const MAX_GROWTH: usize = 1 << 20;
+
 /// A document that declares entities, or is cut off in its declarations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a document type with declarations of its own")]
@@ -23,7 +29,11 @@ pub fn without_doctype(text: &str) -> Result<Cow<'_, str>, UnsafeXml> {
     for (at, c) in text[start..].char_indices() {
         match (quote, c) {
             (None, '[') => return Err(UnsafeXml),
-            (None, '>') => return Ok(Cow::Owned(format!("{}{}", &text[..start], &text[start + at + 1..]))),
+            (None, '>') => {
+                let rest = format!("{}{}", &text[..start], &text[start + at + 1..]);
+                // There is only one, or somebody hides another behind it.
+                return if doctype(&rest).is_some() { Err(UnsafeXml) } else { Ok(Cow::Owned(rest)) };
+            }
             (None, '"' | '\'') => quote = Some(c),
             (Some(open), c) if c == open => quote = None,
             _ => {}
@@ -57,7 +67,14 @@ pub(super) fn merge(texts: &[&str]) -> Option<String> {
     let texts: Vec<Cow<'_, str>> = texts.iter().filter_map(|text| told(without_doctype(text))).collect();
     let documents: Vec<Document<'_>> =
         texts.iter().filter_map(|text| told(Document::parse_with_options(text, options()))).collect();
-    let (first, others) = documents.split_first()?;
+    let mut documents = documents.iter().filter(|document| {
+        let is_usable = document.root_element().namespaces().len() <= MAX_NAMESPACES;
+        if !is_usable {
+            log::warn!(target: "mapproxy.source", "feature info with too many namespaces is left out");
+        }
+        is_usable
+    });
+    let first = documents.next()?;
     let root = first.root_element();
     let text = first.input_text();
     let tag = StartTag::of(text, root);
@@ -71,7 +88,10 @@ pub(super) fn merge(texts: &[&str]) -> Option<String> {
         merged.push_str(&text[..end]);
         end
     };
-    others.iter().for_each(|other| add(&mut merged, other.root_element(), root));
+    let longest = texts.iter().map(|text| text.len()).sum::<usize>() + MAX_GROWTH;
+    for other in documents {
+        add(&mut merged, other.root_element(), root, longest)?;
+    }
     if tag.is_empty {
         merged.push_str("</");
         merged.push_str(tag.name);
@@ -89,12 +109,12 @@ fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> Option<T> {
         .ok()
 }
 
-/// Adds what is below `root` to what is below `first`.
-fn add(merged: &mut String, root: Node<'_, '_>, first: Node<'_, '_>) {
+/// Adds what is below `root` to what is below `first`; `None` if that becomes too long.
+fn add(merged: &mut String, root: Node<'_, '_>, first: Node<'_, '_>, longest: usize) -> Option<()> {
     let text = root.document().input_text();
     let tag = StartTag::of(text, root);
     if tag.is_empty {
-        return;
+        return Some(());
     }
     let end = text[..root.range().end].rfind("</").unwrap_or(tag.end);
     let mut at = tag.end;
@@ -104,8 +124,13 @@ fn add(merged: &mut String, root: Node<'_, '_>, first: Node<'_, '_>) {
         merged.push_str(&text[at..name_end]);
         declare(merged, root, first, &child_tag, &text[child.range()]);
         at = name_end;
+        if merged.len() > longest {
+            log::warn!(target: "mapproxy.source", "feature info becomes too long as one XML document");
+            return None;
+        }
     }
     merged.push_str(&text[at..end]);
+    Some(())
 }
 
 /// Declares for an element below `root` what is declared there and means something else below `first`.
@@ -227,10 +252,21 @@ mod tests {
         let bomb = "<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><a>&e;</a>";
         assert_eq!(without_doctype(bomb), Err(UnsafeXml));
         assert_eq!(without_doctype("<!DOCTYPE a SYSTEM '>'"), Err(UnsafeXml));
+        assert_eq!(without_doctype(&format!("<!DOCTYPE a>{bomb}")), Err(UnsafeXml));
         let typed = "<?xml version='1.0'?><!-- <!DOCTYPE --> <!DOCTYPE a SYSTEM \"http://h/a>.dtd\"><a/>";
         assert_eq!(without_doctype(typed).unwrap(), "<?xml version='1.0'?><!-- <!DOCTYPE --> <a/>");
         assert!(matches!(without_doctype("<a/><!DOCTYPE"), Ok(Cow::Borrowed(_))));
         assert_eq!(merge(&[bomb, "<a>1</a>", typed]).as_deref(), Some("<a>1</a>"));
+    }
+
+    #[test]
+    fn namespaces_cannot_make_a_document_endless() {
+        let uri = "u".repeat(100_000);
+        let long = format!("<r xmlns:a='{uri}'>{}</r>", "<c>a:</c>".repeat(1000));
+        assert_eq!(merge(&["<r/>", &long]), None);
+        let declarations: String = (0..200).map(|i| format!(" xmlns:n{i}='u'")).collect();
+        let many = format!("<r{declarations}>x</r>");
+        assert_eq!(merge(&["<r/>", &many, "<r>y</r>"]).as_deref(), Some("<r>y</r>"));
     }
 
     #[test]

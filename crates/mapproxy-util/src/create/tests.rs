@@ -22,6 +22,9 @@ fn files_of_ones_own(folder: &Path) {
     for name in ["fonts", "proj"] {
         fs::create_dir_all(folder.join(name)).unwrap();
     }
+    for name in ["to_html.xsl", "to_xml.xsl"] {
+        fs::write(folder.join(name), STYLESHEET).unwrap();
+    }
     let mut picture = Vec::new();
     image(&mut picture);
     fs::write(folder.join("world.png"), picture).unwrap();
@@ -31,6 +34,8 @@ fn files_of_ones_own(folder: &Path) {
 fn image(into: &mut Vec<u8>) {
     into.extend_from_slice(include_bytes!("../../example/world.png"));
 }
+
+const STYLESHEET: &str = "<xsl:stylesheet version='1.0' xmlns:xsl='http://www.w3.org/1999/XSL/Transform'/>";
 
 const CERTIFICATE: &str = include_str!("testdata/ca.pem");
 
@@ -79,7 +84,10 @@ fn the_full_example_is_right_with_files_of_ones_own_too() {
     files_of_ones_own(dir.path());
     let (text, lines) = unmarked(FULL, &["#: "]);
     assert!(lines.len() > 10);
-    assert_eq!(findings(dir.path(), &text), []);
+    let mut found = findings(dir.path(), &text);
+    // Nobody has to have the program of stylesheets to work on MapProxy.
+    found.retain(|(_, _, message)| !message.contains("xsltproc"));
+    assert_eq!(found, []);
 }
 
 #[test]

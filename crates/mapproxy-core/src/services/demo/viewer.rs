@@ -6,6 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use mapproxy_grid::{Bbox, Origin, Srs, SrsDescription, TileGrid};
 use mapproxy_map::Dimension;
+use mapproxy_map::info::InfoKind;
 use serde::Serialize;
 
 use super::index::public_format;
@@ -466,21 +467,19 @@ impl GetMap<'_> {
 }
 
 /// Media types of answers to clicks and their names for people.
-fn info_formats(types: &[String], version: WmsVersion) -> Vec<(String, String)> {
-    let types: Vec<&str> =
-        if types.is_empty() { vec!["html", "text", "xml"] } else { types.iter().map(String::as_str).collect() };
-    let format = |name: &str| {
-        let (media_type, text) = match name {
-            "html" => ("text/html", "HTML"),
-            "text" => ("text/plain", "Text"),
-            "json" => ("application/json", "JSON"),
-            "xml" if version == WmsVersion::V1_3_0 => ("text/xml", "XML"),
-            "xml" => ("application/vnd.ogc.gml", "GML"),
-            _ => return None,
+fn info_formats(types: &[InfoKind], version: WmsVersion) -> Vec<(String, String)> {
+    let types = if types.is_empty() { &[InfoKind::Html, InfoKind::Text, InfoKind::Xml] } else { types };
+    let format = |kind: &InfoKind| {
+        let (media_type, text) = match kind {
+            InfoKind::Html => ("text/html", "HTML"),
+            InfoKind::Text => ("text/plain", "Text"),
+            InfoKind::Json => ("application/json", "JSON"),
+            InfoKind::Xml if version == WmsVersion::V1_3_0 => ("text/xml", "XML"),
+            InfoKind::Xml => ("application/vnd.ogc.gml", "GML"),
         };
-        Some((media_type.to_owned(), text.to_owned()))
+        (media_type.to_owned(), text.to_owned())
     };
-    types.into_iter().filter_map(format).collect()
+    types.iter().map(format).collect()
 }
 
 /// A template of paths whose variables of dimensions have these values.

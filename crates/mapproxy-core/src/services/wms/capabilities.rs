@@ -1,18 +1,22 @@
 //! Capabilities documents of all versions.
 //!
 //! A document is written once for each version, with and without the tile sets of WMS-C; then the address of the service
-//! is put in, by which clients' documents differ, and what comes of it is kept for others.
+//! is put in, by which clients' documents differ, and what comes of it is kept for others. It is written again when more
+//! is known of the sizes of legends.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use mapproxy_grid::{Bbox, PIXEL_SIZE_M, Srs};
 use mapproxy_image::ImageFormat;
+use mapproxy_map::info::InfoKind;
 use mapproxy_map::ogc::float;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::boxes::{self, LayerBoxes};
 use super::dialect::Dialect;
 use super::inspire;
+use super::legend::LegendSizes;
 use super::{WmsOptions, WmsVersion};
 use crate::layers::{Attribution, KeywordList, OnlineResource};
 use crate::services::kept::KeptDocuments;
@@ -23,6 +27,9 @@ use crate::{LayerMetadata, MapLayer};
 /// What is said where the configuration has no title.
 const DEFAULT_TITLE: &str = "MapProxy WMS";
 
+/// What values of parameters may hold as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~');
+
 /// The namespace of the references in all documents.
 const XLINK: (&str, &str) = ("xmlns:xlink", "http://www.w3.org/1999/xlink");
 
@@ -30,42 +37,79 @@ const XLINK: (&str, &str) = ("xmlns:xlink", "http://www.w3.org/1999/xlink");
 #[derive(Debug, Default)]
 pub(super) struct Capabilities {
     boxes: OnceLock<Vec<Arc<LayerBoxes>>>,
-    documents: [[OnceLock<Document>; 2]; 4],
+    documents: [[RwLock<Option<Written>>; 2]; 4],
     /// With an address.
     kept: KeptDocuments,
 }
 
+/// A document without an address.
+#[derive(Clone, Debug)]
+struct Written {
+    /// Of the sizes of legends.
+    generation: u64,
+    document: Arc<Document>,
+}
+
 impl Capabilities {
-    /// The document for clients who know the service under `address`.
-    pub(super) fn text(&self, options: &WmsOptions, dialect: &Dialect, with_tile_sets: bool, address: &str) -> Bytes {
-        self.kept.get_or_write(variant(dialect, with_tile_sets), address, || {
-            let document = &self.documents[dialect.version as usize][usize::from(with_tile_sets)];
-            let document = document.get_or_init(|| {
-                let boxes = self.boxes.get_or_init(|| boxes::of_tree(options));
-                DocumentWriter { xml: Writer::default(), options, version: dialect.version, boxes: boxes.iter() }
-                    .write(with_tile_sets)
+    /// The document for clients who know the service under `address`. `generation`: of `sizes`.
+    pub(super) fn text(
+        &self,
+        options: &WmsOptions,
+        sizes: &LegendSizes,
+        generation: u64,
+        dialect: &Dialect,
+        with_tile_sets: bool,
+        address: &str,
+    ) -> Bytes {
+        self.kept.get_or_write(variant(dialect, with_tile_sets, generation), address, || {
+            let written = self.written(generation, dialect, with_tile_sets).unwrap_or_else(|| {
+                let boxes = self.boxes.get_or_init(|| boxes::of_tree(options)).iter();
+                let writer = DocumentWriter { xml: Writer::default(), options, sizes, version: dialect.version, boxes };
+                let document = Arc::new(writer.write(with_tile_sets));
+                let mut place = self.place(dialect, with_tile_sets).write().unwrap_or_else(PoisonError::into_inner);
+                *place = Some(Written { generation, document: Arc::clone(&document) });
+                document
             });
-            document.with_address(address)
+            written.with_address(address)
         })
     }
 
-    /// The document, if it was written before, for whatever address.
-    pub(super) fn kept(&self, dialect: &Dialect, with_tile_sets: bool, address: &str) -> Option<Bytes> {
-        let variant = variant(dialect, with_tile_sets);
+    /// The document, if it was written before with sizes of this generation, for whatever address.
+    pub(super) fn kept(
+        &self,
+        generation: u64,
+        dialect: &Dialect,
+        with_tile_sets: bool,
+        address: &str,
+    ) -> Option<Bytes> {
+        let variant = variant(dialect, with_tile_sets, generation);
         self.kept.get(variant, address).or_else(|| {
-            let document = self.documents[dialect.version as usize][usize::from(with_tile_sets)].get()?;
+            let document = self.written(generation, dialect, with_tile_sets)?;
             Some(self.kept.get_or_write(variant, address, || document.with_address(address)))
         })
     }
+
+    fn written(&self, generation: u64, dialect: &Dialect, with_tile_sets: bool) -> Option<Arc<Document>> {
+        let place = self.place(dialect, with_tile_sets).read().unwrap_or_else(PoisonError::into_inner);
+        place.as_ref().filter(|written| written.generation == generation).map(|written| Arc::clone(&written.document))
+    }
+
+    fn place(&self, dialect: &Dialect, with_tile_sets: bool) -> &RwLock<Option<Written>> {
+        &self.documents[dialect.version as usize][usize::from(with_tile_sets)]
+    }
 }
 
-fn variant(dialect: &Dialect, with_tile_sets: bool) -> usize {
-    dialect.version as usize * 2 + usize::from(with_tile_sets)
+/// What tells documents apart besides the address: those of older sizes of legends are asked for no more.
+fn variant(dialect: &Dialect, with_tile_sets: bool, generation: u64) -> usize {
+    let kind = dialect.version as usize * 2 + usize::from(with_tile_sets);
+    // It would take all time there is to count so far.
+    usize::try_from(generation).unwrap_or(usize::MAX).wrapping_mul(8).wrapping_add(kind)
 }
 
 struct DocumentWriter<'a> {
     xml: Writer,
     options: &'a WmsOptions,
+    sizes: &'a LegendSizes,
     version: WmsVersion,
     /// Of the layers still to come, in the order of the document.
     boxes: std::slice::Iter<'a, Arc<LayerBoxes>>,
@@ -242,6 +286,12 @@ impl DocumentWriter<'_> {
         let info_formats = self.info_formats();
         let name = if self.version == WmsVersion::V1_0_0 { "FeatureInfo" } else { "GetFeatureInfo" };
         self.operation(name, &info_formats);
+        let has_legends = self.options.root.has_legend();
+        match self.version {
+            WmsVersion::V1_1_1 if has_legends => self.operation("GetLegendGraphic", &formats),
+            WmsVersion::V1_3_0 if has_legends => self.operation("sld:GetLegendGraphic", &formats),
+            _ => {}
+        }
         self.xml.close("Request");
     }
 
@@ -271,21 +321,22 @@ impl DocumentWriter<'_> {
     }
 
     fn info_formats(&self) -> Vec<&'static str> {
-        let version = self.version;
-        let format = |kind: &str| match (kind, version) {
-            ("xml", WmsVersion::V1_0_0) => Some("GML.1"),
-            (_, WmsVersion::V1_0_0) => Some("MIME"),
-            ("text", _) => Some("text/plain"),
-            ("html", _) => Some("text/html"),
-            ("xml", WmsVersion::V1_3_0) => Some("text/xml"),
-            ("xml", _) => Some("application/vnd.ogc.gml"),
-            ("json", _) => Some("application/json"),
-            _ => None,
+        let format = |kind: &InfoKind| match (kind, self.version) {
+            (InfoKind::Xml, WmsVersion::V1_0_0) => "GML.1",
+            (_, WmsVersion::V1_0_0) => "MIME",
+            (InfoKind::Text, _) => "text/plain",
+            (InfoKind::Html, _) => "text/html",
+            (InfoKind::Xml, WmsVersion::V1_3_0) => "text/xml",
+            (InfoKind::Xml, _) => "application/vnd.ogc.gml",
+            (InfoKind::Json, _) => "application/json",
         };
-        if self.options.featureinfo_types.is_empty() {
-            return ["text", "html", "xml"].into_iter().filter_map(format).collect();
-        }
-        self.options.featureinfo_types.iter().filter_map(|kind| format(kind)).collect()
+        let transformed: Vec<InfoKind> = self.options.featureinfo_transforms.iter().map(|(kind, _)| *kind).collect();
+        let kinds = match (self.options.featureinfo_types.as_slice(), transformed.as_slice()) {
+            ([], []) => &[InfoKind::Text, InfoKind::Html, InfoKind::Xml],
+            ([], transformed) => transformed,
+            (configured, _) => configured,
+        };
+        kinds.iter().map(format).collect()
     }
 
     fn exceptions(&mut self) {
@@ -339,7 +390,8 @@ impl DocumentWriter<'_> {
     fn layer(&mut self, layer: &MapLayer, is_root: bool) {
         let boxes = Arc::clone(self.boxes.next().expect("there are boxes for each layer"));
         let metadata = Arc::clone(&layer.metadata);
-        self.xml.open("Layer", &[]);
+        let queryable: &[(&str, &str)] = if layer.is_queryable() { &[("queryable", "1")] } else { &[] };
+        self.xml.open("Layer", queryable);
         if let Some(name) = &layer.name {
             self.xml.element("Name", name);
         }
@@ -360,6 +412,7 @@ impl DocumentWriter<'_> {
         self.boxes(&boxes);
         self.dimensions(layer);
         self.links(&metadata);
+        self.style(layer);
         self.scales(layer);
         for child in &layer.children {
             self.layer(child, false);
@@ -475,6 +528,36 @@ impl DocumentWriter<'_> {
                 metadata.feature_lists.iter().for_each(|resource| self.link("FeatureListURL", &[], resource));
             }
         }
+    }
+
+    /// The style of a layer that has a legend of its own. Up to 1.1.1 the size of a legend must be said, so there is no
+    /// legend before it is known.
+    fn style(&mut self, layer: &MapLayer) {
+        let Some(name) = layer.name.as_ref().filter(|_| !layer.legends.is_empty()) else { return };
+        let size = self.sizes.size(name);
+        if size.is_none() && matches!(self.version, WmsVersion::V1_1_0 | WmsVersion::V1_1_1) {
+            return;
+        }
+        let url = format!(
+            "{ADDRESS}?format=image%2Fpng&layer={}&sld_version=1.1.0&request=GetLegendGraphic&service=WMS&version=1.1.1\
+             &styles=",
+            utf8_percent_encode(name, ENCODED)
+        );
+        self.xml.open("Style", &[]);
+        let is_inspire = self.version == WmsVersion::V1_3_0 && self.options.inspire.is_some();
+        self.xml.element("Name", if is_inspire { "inspire_common:DEFAULT" } else { "default" });
+        self.xml.element("Title", "default");
+        if self.version == WmsVersion::V1_0_0 {
+            self.xml.element("StyleURL", &url);
+        } else {
+            let sides = size.map(|size| [size.width.to_string(), size.height.to_string()]);
+            let sides = sides.as_ref().map(|[width, height]| [("width", width.as_str()), ("height", height.as_str())]);
+            self.xml.open("LegendURL", sides.as_ref().map_or(&[], |sides| sides));
+            self.xml.element("Format", "image/png");
+            self.reference(&url);
+            self.xml.close("LegendURL");
+        }
+        self.xml.close("Style");
     }
 
     fn attribution(&mut self, attribution: &Attribution) {

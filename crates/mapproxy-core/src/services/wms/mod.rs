@@ -1,14 +1,16 @@
 //! Web Map Service 1.0.0, 1.1.0, 1.1.1 and 1.3.0 (OGC 00-028, 01-047r2, 01-068r3, 06-042), with the tiles of WMS-C.
 //!
 //! A request is parsed (`request`) in the words of its version (`dialect`), checked against the layers (`layer_tree`)
-//! and limits, drawn (`map`, `tiled`) or answered by the capabilities document; what goes wrong on the way is an
-//! exception in the form the client asks for (`error`).
+//! and limits, drawn (`map`, `tiled`), explained (`info`, `legend`) or answered by the capabilities document; what goes
+//! wrong on the way is an exception in the form the client asks for (`error`).
 
 mod boxes;
 mod capabilities;
 mod dialect;
 mod error;
+mod info;
 mod inspire;
+mod legend;
 mod map;
 mod options;
 mod permitted;
@@ -24,7 +26,9 @@ use http::header::CONTENT_LANGUAGE;
 use self::capabilities::Capabilities;
 use self::dialect::Dialect;
 use self::error::{Failure, WmsError};
-use self::request::{GetFeatureInfo, GetLegendGraphic, Operation};
+use self::legend::LegendSizes;
+use self::request::Operation;
+use super::explanations::Explanations;
 use super::layer_tree::LayerTree;
 use crate::auth::{self, Refusal};
 use crate::response::respond;
@@ -35,6 +39,8 @@ use crate::{Incoming, Response, Service};
 pub struct Wms {
     options: WmsOptions,
     tree: LayerTree,
+    explanations: Explanations,
+    legend_sizes: LegendSizes,
     capabilities: Capabilities,
 }
 
@@ -46,7 +52,9 @@ impl Wms {
         }
         options.versions.sort();
         let tree = LayerTree::new(&options.root);
-        Wms { options, tree, capabilities: Capabilities::default() }
+        let explanations = Explanations::new(&options.root);
+        let legend_sizes = LegendSizes::new(&options.root);
+        Wms { options, tree, explanations, legend_sizes, capabilities: Capabilities::default() }
     }
 
     fn answer(&self, request: &Incoming<'_>) -> Response {
@@ -60,16 +68,11 @@ impl Wms {
             Operation::Capabilities => {
                 self.get_capabilities(request, dialect).unwrap_or_else(|refusal| refusal.response())
             }
-            Operation::Map => self.get_map(request, dialect).unwrap_or_else(|failure| match failure {
-                Failure::Exception(error) => self.exception(&error, dialect, params),
-                Failure::Refused(refusal) => refusal.response(),
-            }),
+            Operation::Map => told(self.get_map(request, dialect), |error| self.exception(&error, dialect, params)),
             Operation::FeatureInfo => {
-                self.feature_info(request, dialect).unwrap_or_else(|error| self.exception(&error, dialect, params))
+                told(self.feature_info(request, dialect), |error| self.exception(&error, dialect, params))
             }
-            Operation::LegendGraphic => {
-                self.legend_graphic(request, dialect).unwrap_or_else(|error| error.xml(dialect))
-            }
+            Operation::LegendGraphic => told(self.legend_graphic(request, dialect), |error| error.xml(dialect)),
         }
     }
 
@@ -86,10 +89,12 @@ impl Wms {
         let permit = self.options.gate.ask(auth::Operation::WmsCapabilities, request, names)?;
         let tiled = request::is_true(request.params().get("tiled"));
         let address = request.urls().base;
+        let (sizes, generation) = (&self.legend_sizes, self.legend_sizes.prepare());
         let text = if permit.is_full() {
-            self.capabilities.text(&self.options, dialect, tiled, &address)
+            self.capabilities.text(&self.options, sizes, generation, dialect, tiled, &address)
         } else {
-            Capabilities::default().text(&permitted::part(&self.options, &permit), dialect, tiled, &address)
+            let part = permitted::part(&self.options, &permit);
+            Capabilities::default().text(&part, sizes, generation, dialect, tiled, &address)
         };
         Ok(self.document(dialect, text))
     }
@@ -103,23 +108,14 @@ impl Wms {
         }
         response
     }
+}
 
-    /// GetFeatureInfo. No layer has any: the exception that says so.
-    fn feature_info(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
-        let request = GetFeatureInfo::parse(request.params(), dialect, self.options.strict)?;
-        self.check_layers(request.layers.iter().chain(&request.query_layers))?;
-        self.srs(&request.srs, dialect)?;
-        let layer = request.query_layers.first().map_or("", String::as_str);
-        Err(WmsError::new(format!("layer {layer} is not queryable")))
-    }
-
-    /// GetLegendGraphic. No layer has one: the exception that says so.
-    fn legend_graphic(&self, request: &Incoming<'_>, dialect: &Dialect) -> Result<Response, WmsError> {
-        let request = GetLegendGraphic::parse(request.params(), dialect, self.options.strict)?;
-        self.check_layers([&request.layer])?;
-        let error = WmsError::new(format!("layer {} has no legend graphic", request.layer));
-        Err(WmsError { status: StatusCode::NOT_FOUND, ..error })
-    }
+/// The answer, or what there is in its place.
+fn told(answer: Result<Response, Failure>, exception: impl FnOnce(WmsError) -> Response) -> Response {
+    answer.unwrap_or_else(|failure| match failure {
+        Failure::Exception(error) => exception(error),
+        Failure::Refused(refusal) => refusal.response(),
+    })
 }
 
 impl Service for Wms {
@@ -136,7 +132,8 @@ impl Service for Wms {
         let tiled = request::is_true(params.get("tiled"));
         match Operation::parse(params, dialect).ok()? {
             Operation::Capabilities => {
-                let text = self.capabilities.kept(dialect, tiled, &request.urls().base)?;
+                let text =
+                    self.capabilities.kept(self.legend_sizes.settled()?, dialect, tiled, &request.urls().base)?;
                 Some(self.document(dialect, text))
             }
             Operation::Map if tiled => self.get_tile_now(request, dialect),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mapproxy_grid::{Bbox, Srs};
 use mapproxy_image::ImageOptions;
+use mapproxy_map::info::{InfoKind, InfoTransform};
 use mapproxy_map::render::OnSourceErrors;
 
 use crate::auth::Gate;
@@ -40,8 +41,10 @@ pub struct WmsOptions {
     pub metadata: ServiceMetadata,
     /// INSPIRE metadata, for capabilities of 1.3.0.
     pub inspire: Option<Arc<Inspire>>,
-    /// `featureinfo_types`: `text`, `html`, `xml`, `json`; empty: text, html and xml.
-    pub featureinfo_types: Vec<String>,
+    /// `featureinfo_types`: what capabilities offer; empty: what there are transforms for, else text, HTML and XML.
+    pub featureinfo_types: Vec<InfoKind>,
+    /// `featureinfo_xslt`: what rewrites answers, by the kind that is wanted.
+    pub featureinfo_transforms: Vec<(InfoKind, Arc<dyn InfoTransform>)>,
     /// How long clients may keep a tile asked for with `tiled=true`.
     pub max_tile_age: Duration,
     /// Keep upstream URLs and reasons out of exceptions.

@@ -33,10 +33,15 @@ fn layer(layer: &MapLayer, permit: &Permit) -> Option<MapLayer> {
     }
     let extent = permit.extent(name, layer.extent.as_ref())?;
     let children = children(layer, permit);
-    if children.is_empty() && layer.sources.is_empty() {
+    if children.is_empty() && layer.sources.is_empty() && layer.info.is_empty() && layer.legends.is_empty() {
         return None;
     }
-    Some(without_sources(layer, extent, children))
+    let mut part = without_sources(layer, extent, children);
+    part.legends = layer.legends.clone();
+    if permit.allows_info(name) {
+        part.info = layer.info.clone();
+    }
+    Some(part)
 }
 
 /// The root where it may not be seen itself.

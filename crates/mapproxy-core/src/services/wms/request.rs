@@ -6,6 +6,7 @@ use mapproxy_grid::{Bbox, Size};
 use mapproxy_image::{Color, ImageOptions};
 use mapproxy_map::Dimensions;
 
+use super::WmsVersion;
 use super::dialect::Dialect;
 use super::error::WmsError;
 use crate::Params;
@@ -114,11 +115,28 @@ impl GetMap {
 pub(super) struct GetFeatureInfo {
     pub(super) layers: Vec<String>,
     pub(super) query_layers: Vec<String>,
+    /// As sent: in the axis order of the version.
+    pub(super) bbox: Bbox,
+    pub(super) size: Size,
     pub(super) srs: String,
+    /// Column and row, from the upper left corner.
+    pub(super) position: (f64, f64),
+    /// A media type.
+    pub(super) info_format: Option<String>,
+    /// The media type of the map.
+    pub(super) format: Option<String>,
+    pub(super) feature_count: Option<u32>,
+    pub(super) dimensions: Dimensions,
 }
 
 impl GetFeatureInfo {
-    pub(super) fn parse(params: &Params, dialect: &Dialect, strict: bool) -> Result<GetFeatureInfo, WmsError> {
+    /// `forward_params`: names besides dimensions that go to the sources.
+    pub(super) fn parse(
+        params: &Params,
+        dialect: &Dialect,
+        strict: bool,
+        forward_params: &[String],
+    ) -> Result<GetFeatureInfo, WmsError> {
         let [x, y] = dialect.position_params;
         let mut required = vec![dialect.version_param, "request", "layers"];
         if strict {
@@ -130,19 +148,60 @@ impl GetFeatureInfo {
         }
         required.extend(["query_layers", x, y]);
         require(params, &required)?;
-        parse_bbox(params.get("bbox").unwrap_or(""))?;
-        size(params)?;
-        for name in [x, y] {
-            let text = params.get(name).unwrap_or("");
-            if !text.trim().parse().is_ok_and(f64::is_finite) {
-                return Err(WmsError::new(format!("invalid {name}: {text}")));
+        let bbox = parse_bbox(params.get("bbox").unwrap_or(""))?;
+        let size = size(params)?;
+        let column = pixel(params, x, size.width, dialect)?;
+        let row = pixel(params, y, size.height, dialect)?;
+        let feature_count = match params.get("feature_count").map(str::trim) {
+            None | Some("") => None,
+            Some(text) => {
+                let count = text.parse().ok().filter(|count| *count > 0);
+                Some(count.ok_or_else(|| WmsError::new(format!("invalid feature_count: {text}")))?)
             }
-        }
+        };
         Ok(GetFeatureInfo {
             layers: layer_names(params, "layers"),
             query_layers: layer_names(params, "query_layers"),
+            bbox,
+            size,
             srs: params.get(dialect.srs_param).unwrap_or("").to_owned(),
+            position: (column, row),
+            info_format: params
+                .get("info_format")
+                .filter(|name| !name.is_empty())
+                .map(|name| info_format(name, dialect)),
+            format: params.get("format").filter(|name| !name.is_empty()).map(|name| {
+                let is_short = dialect.has_short_formats && !name.contains('/');
+                if is_short { format!("image/{name}") } else { name.to_owned() }
+            }),
+            feature_count,
+            // Styles of single layers are for maps.
+            dimensions: dimensions(params, dialect, forward_params)
+                .iter()
+                .filter(|(name, _)| !name.eq_ignore_ascii_case("styles"))
+                .cloned()
+                .collect(),
         })
+    }
+}
+
+/// A column or row of the map. WMS 1.3.0 (OGC 06-042, 7.3.3.7) wants it inside; servers of older versions take others.
+fn pixel(params: &Params, name: &str, side: u32, dialect: &Dialect) -> Result<f64, WmsError> {
+    let text = params.get(name).unwrap_or("");
+    let is_1_3_0 = dialect.version == WmsVersion::V1_3_0;
+    let inside = |pixel: f64| !is_1_3_0 || (0.0..f64::from(side)).contains(&pixel);
+    text.trim().parse().ok().filter(|pixel: &f64| pixel.is_finite() && inside(*pixel)).ok_or_else(|| WmsError {
+        code: is_1_3_0.then_some("InvalidPoint"),
+        ..WmsError::new(format!("invalid {name}: {text}"))
+    })
+}
+
+/// WMS 1.0.0 has names of its own: `MIME` for any media type that is text, `GML.1` and the like.
+fn info_format(name: &str, dialect: &Dialect) -> String {
+    match name.to_ascii_uppercase().as_str() {
+        "MIME" if dialect.has_short_formats => "text/plain".to_owned(),
+        short if dialect.has_short_formats && short.starts_with("GML.") => "application/vnd.ogc.gml".to_owned(),
+        _ => name.to_owned(),
     }
 }
 
@@ -150,6 +209,10 @@ impl GetFeatureInfo {
 #[derive(Debug)]
 pub(super) struct GetLegendGraphic {
     pub(super) layer: String,
+    pub(super) format: String,
+    /// Denominator.
+    pub(super) scale: Option<f64>,
+    pub(super) style: MapStyle,
 }
 
 impl GetLegendGraphic {
@@ -160,9 +223,22 @@ impl GetLegendGraphic {
         }
         require(params, &required)?;
         match params.get("sld_version") {
-            None | Some("1.1.0") => Ok(GetLegendGraphic { layer: params.get("layer").unwrap_or("").to_owned() }),
-            Some(version) => Err(WmsError::new(format!("invalid sld_version {version}"))),
+            None | Some("1.1.0") => {}
+            Some(version) => return Err(WmsError::new(format!("invalid sld_version {version}"))),
         }
+        let scale = match params.get("scale").map(str::trim) {
+            None | Some("") => None,
+            Some(text) => {
+                let scale = text.parse().ok().filter(|scale: &f64| scale.is_finite() && *scale > 0.0);
+                Some(scale.ok_or_else(|| WmsError::new(format!("invalid scale: {text}")))?)
+            }
+        };
+        Ok(GetLegendGraphic {
+            layer: params.get("layer").unwrap_or("").to_owned(),
+            format: params.get("format").unwrap_or("").to_owned(),
+            scale,
+            style: MapStyle::parse(params)?,
+        })
     }
 }
 
@@ -252,7 +328,6 @@ fn dimensions(params: &Params, dialect: &Dialect, forward_params: &[String]) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::WmsVersion;
     use super::*;
 
     fn params(query: &str) -> Params {
@@ -355,7 +430,8 @@ mod tests {
     fn feature_info_needs_format_and_styles_only_where_strict() {
         let query = "version=1.3.0&request=GetFeatureInfo&layers=a&crs=EPSG:4326&bbox=0,0,1,1&width=1&height=1";
         let dialect = Dialect::of(WmsVersion::V1_3_0);
-        let message = |query: &str, strict| GetFeatureInfo::parse(&params(query), dialect, strict).unwrap_err().message;
+        let message =
+            |query: &str, strict| GetFeatureInfo::parse(&params(query), dialect, strict, &[]).unwrap_err().message;
         assert_eq!(message(query, false), "missing parameters ['query_layers', 'i', 'j']");
         assert_eq!(message(query, true), "missing parameters ['styles', 'format', 'query_layers', 'i', 'j']");
         assert_eq!(message(&format!("{query}&query_layers=a&i=a&j=0"), false), "invalid i: a");

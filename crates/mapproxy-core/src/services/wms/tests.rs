@@ -125,6 +125,7 @@ fn options(root: MapLayer) -> WmsOptions {
         attribution: None,
         metadata: ServiceMetadata::default(),
         inspire: None,
+        featureinfo_transforms: Vec::new(),
         featureinfo_types: Vec::new(),
         max_tile_age: Duration::from_secs(60),
         hide_error_details: true,

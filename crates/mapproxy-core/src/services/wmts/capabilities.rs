@@ -7,7 +7,7 @@ use mapproxy_map::ogc::float;
 
 use super::super::ServiceMetadata;
 use super::super::markup::{escape, escape_config};
-use super::{TileTemplate, Wmts, WmtsLayer};
+use super::{InfoFormat, TileTemplate, Wmts, WmtsLayer};
 use crate::auth::Permit;
 
 /// How tiles are asked for.
@@ -15,11 +15,12 @@ pub(super) enum Access<'a> {
     /// By parameters, at this address.
     Kvp { url: String },
     /// By paths below this address.
-    Restful { url: String, template: &'a TileTemplate },
+    Restful { url: String, template: &'a TileTemplate, info_template: Option<&'a TileTemplate> },
 }
 
 impl Wmts {
-    pub(super) fn capabilities_document(&self, access: &Access<'_>, permit: &Permit) -> String {
+    /// `base_url`: the address under which all services are.
+    pub(super) fn capabilities_document(&self, access: &Access<'_>, permit: &Permit, base_url: &str) -> String {
         let mut xml = String::with_capacity(4096 + self.layers.len() * 1024);
         xml.push_str(
             "<?xml version=\"1.0\"?>\n\
@@ -30,13 +31,16 @@ impl Wmts {
              http://schemas.opengis.net/wmts/1.0/wmtsGetCapabilities_response.xsd\" version=\"1.0.0\">\n",
         );
         write_service(&mut xml, &self.options.metadata);
-        write_operations(&mut xml, access);
+        let info_formats = self.options.info_formats.as_slice();
+        write_operations(&mut xml, access, !info_formats.is_empty());
         xml.push_str("  <Contents>\n");
         let mut written: Vec<&str> = Vec::new();
         let mut sets = Vec::new();
         for layer in self.layers.iter().filter(|layer| permit.allows(&layer.name)) {
             let Some(extent) = permit.extent(Some(&layer.name), Some(&layer.extent)) else { continue };
-            write_layer(&mut xml, layer, extent.as_ref().unwrap_or(&layer.extent), access);
+            let is_queryable = layer.is_queryable(info_formats) && permit.allows_info(Some(&layer.name));
+            let info_formats = if is_queryable { info_formats } else { &[] };
+            write_layer(&mut xml, layer, extent.as_ref().unwrap_or(&layer.extent), access, info_formats, base_url);
             sets.extend(&layer.sets);
         }
         for set in sets {
@@ -100,9 +104,10 @@ fn write_service(xml: &mut String, metadata: &ServiceMetadata) {
     );
 }
 
-fn write_operations(xml: &mut String, access: &Access<'_>) {
+fn write_operations(xml: &mut String, access: &Access<'_>, has_info: bool) {
     xml.push_str("  <ows:OperationsMetadata>\n");
-    for operation in ["GetCapabilities", "GetTile"] {
+    let operations = ["GetCapabilities", "GetTile", "GetFeatureInfo"];
+    for operation in operations.into_iter().take(if has_info { 3 } else { 2 }) {
         let (encoding, url) = match (access, operation) {
             (Access::Kvp { url }, _) => ("KVP", format!("{}?", escape(url))),
             (Access::Restful { url, .. }, "GetCapabilities") => {
@@ -122,7 +127,14 @@ fn write_operations(xml: &mut String, access: &Access<'_>) {
     xml.push_str("  </ows:OperationsMetadata>\n");
 }
 
-fn write_layer(xml: &mut String, layer: &WmtsLayer, extent: &MapExtent, access: &Access<'_>) {
+fn write_layer(
+    xml: &mut String,
+    layer: &WmtsLayer,
+    extent: &MapExtent,
+    access: &Access<'_>,
+    info_formats: &[InfoFormat],
+    base_url: &str,
+) {
     let name = escape_config(&layer.name);
     let format = escape(&layer.format);
     xml.push_str("    <Layer>\n");
@@ -139,10 +151,20 @@ fn write_layer(xml: &mut String, layer: &WmtsLayer, extent: &MapExtent, access: 
         xml.push_str("      </ows:WGS84BoundingBox>\n");
     }
     element(xml, 6, "ows:Identifier", Some(&name));
-    xml.push_str(
-        "      <Style isDefault=\"true\">\n        <ows:Identifier>default</ows:Identifier>\n      </Style>\n",
-    );
+    let legend_url = match access {
+        Access::Kvp { .. } => &layer.legend_urls.kvp,
+        Access::Restful { .. } => &layer.legend_urls.restful,
+    };
+    xml.push_str("      <Style isDefault=\"true\">\n        <ows:Identifier>default</ows:Identifier>\n");
+    if let Some(template) = legend_url {
+        let url = template.replace("{base_url}", base_url).replace("{layer_name}", &layer.name);
+        let _ = writeln!(xml, "        <LegendURL format=\"image/png\" xlink:href=\"{}\"/>", escape_config(&url));
+    }
+    xml.push_str("      </Style>\n");
     element(xml, 6, "Format", Some(&format!("image/{format}")));
+    for format in info_formats {
+        element(xml, 6, "InfoFormat", Some(&escape(&format.media_type)));
+    }
     for dimension in &layer.dimensions {
         // What a path cannot say is not announced to those who ask by paths.
         let in_path = |template: &TileTemplate| template.dimensions().any(|name| dimension.is_asked_by(name));
@@ -171,23 +193,33 @@ fn write_layer(xml: &mut String, layer: &WmtsLayer, extent: &MapExtent, access: 
         element(xml, 8, "TileMatrixSet", Some(&escape_config(set.grid().name())));
         xml.push_str("      </TileMatrixSetLink>\n");
     }
-    if let Access::Restful { url, template } = access {
-        let path = escape(template.as_str())
-            .replace("{Layer}", &name)
-            .replace("{Format}", &format)
-            .replace("{Style}", "default");
-        // Variables of dimensions have the name of the dimension; a layer without it takes the default.
-        let path = template.dimensions().fold(path, |path, variable| {
-            let own = layer.dimensions.iter().find(|dimension| dimension.is_asked_by(variable));
-            let value =
-                own.map_or_else(|| "default".to_owned(), |dimension| format!("{{{}}}", escape(dimension.name())));
-            path.replace(&format!("{{{}}}", escape(variable)), &value)
-        });
-        let _ = writeln!(
-            xml,
-            "      <ResourceURL format=\"image/{format}\" resourceType=\"tile\" template=\"{}{path}\"/>",
-            escape(url)
-        );
+    if let Access::Restful { url, template, info_template } = access {
+        let path = |template: &TileTemplate| {
+            let path = escape(template.as_str())
+                .replace("{Layer}", &name)
+                .replace("{Format}", &format)
+                .replace("{Style}", "default");
+            // Variables of dimensions have the name of the dimension; a layer without it takes the default.
+            template.dimensions().fold(path, |path, variable| {
+                let own = layer.dimensions.iter().find(|dimension| dimension.is_asked_by(variable));
+                let value =
+                    own.map_or_else(|| "default".to_owned(), |dimension| format!("{{{}}}", escape(dimension.name())));
+                path.replace(&format!("{{{}}}", escape(variable)), &value)
+            })
+        };
+        let mut resource = |format: &str, kind: &str, path: &str| {
+            let url = escape(url);
+            let _ = writeln!(
+                xml,
+                "      <ResourceURL format=\"{format}\" resourceType=\"{kind}\" template=\"{url}{path}\"/>"
+            );
+        };
+        resource(&format!("image/{format}"), "tile", &path(template));
+        for info_format in info_formats {
+            let Some(template) = info_template else { continue };
+            let path = path(template).replace("{InfoFormat}", &escape(&info_format.suffix));
+            resource(&escape(&info_format.media_type), "FeatureInfo", &path);
+        }
     }
     xml.push_str("    </Layer>\n");
 }

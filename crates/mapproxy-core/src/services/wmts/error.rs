@@ -17,6 +17,8 @@ pub(super) enum WmtsError {
     Invalid { message: String, locator: Option<&'static str> },
     /// The place lies outside of the tile matrix.
     TileOutOfRange,
+    /// The pixel lies outside of the tile; the parameter with which it does.
+    PointOutOfRange(&'static str),
     /// The layer cannot do this.
     NotSupported(String),
     /// The tile could not be had.
@@ -47,6 +49,10 @@ impl WmtsError {
             WmtsError::TileOutOfRange => {
                 let message = "The requested tile is outside the bounding box of the tile map.".to_owned();
                 (StatusCode::BAD_REQUEST, "TileOutOfRange", message, None)
+            }
+            WmtsError::PointOutOfRange(locator) => {
+                let message = "The requested pixel is outside of the tile.".to_owned();
+                (StatusCode::BAD_REQUEST, "PointIJOutOfRange", message, Some(*locator))
             }
             WmtsError::NotSupported(message) => {
                 (StatusCode::NOT_IMPLEMENTED, "OperationNotSupported", message.clone(), None)

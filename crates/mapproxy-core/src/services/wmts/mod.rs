@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod error;
+mod info;
 mod template;
 
 use std::collections::HashMap;
@@ -11,10 +12,13 @@ use std::time::Duration;
 use http::StatusCode;
 use mapproxy_grid::{MapExtent, Origin};
 use mapproxy_map::dimension::{self, Omitted};
+use mapproxy_map::info::InfoSource;
 use mapproxy_map::{Dimension, Dimensions};
 use mapproxy_trace as trace;
 
 use self::error::WmtsError;
+pub use self::info::InfoFormat;
+use self::info::{InfoRequest, kvp_info};
 pub use self::template::{TemplateError, TileTemplate};
 use super::ServiceMetadata;
 use super::kept::KeptDocuments;
@@ -22,7 +26,7 @@ use super::tile_answer::{Patience, Place, Wanted, answer};
 use crate::auth::{Gate, Operation, Permit};
 use crate::decorate::Decorators;
 use crate::response::{forbid_caching, plain, respond};
-use crate::{Incoming, Params, Response, Service, TileLayer, TileSet};
+use crate::{Incoming, LegendUrls, Params, Response, Service, TileLayer, TileSet};
 
 /// Options of [`Wmts`].
 #[derive(Debug)]
@@ -35,6 +39,10 @@ pub struct WmtsOptions {
     pub kvp: bool,
     /// Paths of tiles; `None`: no RESTful service.
     pub restful: Option<TileTemplate>,
+    /// Paths of feature info, where there is a RESTful service.
+    pub restful_info: Option<TileTemplate>,
+    /// Formats of feature info, in the order of the configuration; without one no layer is queryable.
+    pub info_formats: Vec<InfoFormat>,
     /// How long clients may keep tiles.
     pub max_age: Duration,
     /// Keep URLs and reasons of upstream errors from clients.
@@ -65,6 +73,14 @@ struct WmtsLayer {
     extent: MapExtent,
     sets: Vec<TileSet>,
     dimensions: Vec<Arc<Dimension>>,
+    info: Vec<Arc<dyn InfoSource>>,
+    legend_urls: LegendUrls,
+}
+
+/// What a path asks for.
+enum Target<'a> {
+    Tile(TileRequest<'a>),
+    Info(InfoRequest<'a>),
 }
 
 /// A tile as a request names it.
@@ -106,7 +122,8 @@ impl Wmts {
             let extent = first.extent.clone();
             by_name.insert(layer.name.clone(), layers.len());
             let (name, title, abstract_) = (layer.name, layer.title, layer.metadata.abstract_.clone());
-            layers.push(WmtsLayer { name, title, abstract_, format, extent, sets, dimensions: layer.dimensions });
+            let (dimensions, info, legend_urls) = (layer.dimensions, layer.info, layer.legend_urls);
+            layers.push(WmtsLayer { name, title, abstract_, format, extent, sets, dimensions, info, legend_urls });
         }
         Wmts { layers, by_name, options, documents: KeptDocuments::default() }
     }
@@ -138,7 +155,8 @@ impl Wmts {
             "getcapabilities" => {
                 self.capabilities(request, &capabilities::Access::Kvp { url: request.urls().base }, patience)?
             }
-            "getfeatureinfo" => self.feature_info(params.get("layer").unwrap_or("")),
+            "getfeatureinfo" if patience == Patience::None => return None,
+            "getfeatureinfo" => kvp_info(params).and_then(|wanted| self.feature_info(request, &wanted)),
             _ => Err(WmtsError::invalid(format!("unknown WMTS request type '{name}'"), Some("request"))),
         };
         Some(answer.unwrap_or_else(|error| error.response(self.options.hide_error_details)))
@@ -150,10 +168,13 @@ impl Wmts {
         let answer = if request.path.ends_with(CAPABILITIES) {
             let base = request.urls().base;
             let url = base.strip_suffix(CAPABILITIES).unwrap_or(&base).to_owned();
-            self.capabilities(request, &capabilities::Access::Restful { url, template }, patience)?
+            let info_template = self.options.restful_info.as_ref();
+            self.capabilities(request, &capabilities::Access::Restful { url, template, info_template }, patience)?
         } else {
-            match template.parse(request.rest()) {
-                Some(tile) => self.tile(request, &tile, patience)?,
+            match self.parse_path(template, request.rest()) {
+                Some(Target::Tile(tile)) => self.tile(request, &tile, patience)?,
+                Some(Target::Info(_)) if patience == Patience::None => return None,
+                Some(Target::Info(wanted)) => self.feature_info(request, &wanted),
                 None => {
                     let text = format!("internal error: invalid request ({})", request.path);
                     return Some(forbid_caching(plain(StatusCode::BAD_REQUEST, text)));
@@ -227,9 +248,9 @@ impl Wmts {
         self.by_name.get(name).map(|&index| &self.layers[index]).ok_or_else(unknown)
     }
 
-    fn feature_info(&self, layer: &str) -> Result<Response, WmtsError> {
-        let layer = self.layer(layer)?;
-        Err(WmtsError::NotSupported(format!("layer {} not queryable", layer.name)))
+    fn parse_path<'a>(&'a self, template: &'a TileTemplate, path: &'a str) -> Option<Target<'a>> {
+        let info = || self.options.restful_info.as_ref()?.parse_info(path).map(Target::Info);
+        template.parse(path).map(Target::Tile).or_else(info)
     }
 
     fn capabilities(
@@ -251,7 +272,7 @@ impl Wmts {
             Ok(permit) => permit,
             Err(refusal) => return Some(Err(refusal.into())),
         };
-        let write = || self.capabilities_document(access, &permit);
+        let write = || self.capabilities_document(access, &permit, &request.urls().script);
         let text = if permit.is_full() { self.documents.get_or_write(variant, url, write) } else { write().into() };
         Some(Ok(respond(StatusCode::OK, "application/xml", text)))
     }
@@ -293,9 +314,14 @@ fn format_of(tiles: &TileSet) -> &str {
 
 /// KVP GetTile: OGC 07-057r7, table 29.
 fn kvp_tile(params: &Params) -> Result<TileRequest<'_>, WmtsError> {
+    kvp_tile_and(params, &[])
+}
+
+/// A tile; parameters besides those of a tile are to be there, too.
+fn kvp_tile_and<'a>(params: &'a Params, others: &[&str]) -> Result<TileRequest<'a>, WmtsError> {
     const EXPECTED: [&str; 9] =
         ["version", "request", "layer", "style", "tilematrixset", "tilematrix", "tilerow", "tilecol", "format"];
-    let missing: Vec<&str> = EXPECTED.into_iter().filter(|name| params.get(name).is_none()).collect();
+    let missing: Vec<&str> = EXPECTED.iter().chain(others).copied().filter(|name| params.get(name).is_none()).collect();
     if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|name| format!("'{name}'")).collect();
         return Err(WmtsError::Missing(format!("missing parameters [{}]", names.join(", "))));

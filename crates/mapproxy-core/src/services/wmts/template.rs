@@ -1,32 +1,53 @@
-//! Paths of RESTful tiles, as `restful_template` says them: `/{Layer}/{TileMatrixSet}/{TileMatrix}/{TileCol}/…`.
+//! Paths of RESTful tiles and of what lies at their pixels, as `restful_template` and `restful_featureinfo_template` say
+//! them: `/{Layer}/{TileMatrixSet}/{TileMatrix}/{TileCol}/…`.
 
 use regex::Regex;
 
 use super::TileRequest;
+use super::info::{InfoFormatName, InfoRequest};
 
 /// The variables of a tile's path that must be there.
 const REQUIRED: [&str; 5] = ["Layer", "TileMatrixSet", "TileMatrix", "TileCol", "TileRow"];
+
+/// Those of a pixel's path besides.
+const REQUIRED_FOR_INFO: [&str; 2] = ["I", "J"];
 
 /// A template that cannot name tiles.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct TemplateError(String);
 
-/// A checked `restful_template`.
+/// A checked `restful_template` or `restful_featureinfo_template`.
 #[derive(Clone, Debug)]
 pub struct TileTemplate {
     text: String,
     pattern: Regex,
     /// In the order of the path.
     variables: Vec<String>,
+    /// It names pixels.
+    is_for_info: bool,
 }
 
 impl TileTemplate {
     /// MapProxy's default.
     pub const DEFAULT: &'static str = "/{Layer}/{TileMatrixSet}/{TileMatrix}/{TileCol}/{TileRow}.{Format}";
 
-    /// Reads a template; old templates with `{{x}}` are taken, too.
+    /// MapProxy's default for feature info.
+    pub const INFO_DEFAULT: &'static str =
+        "/{Layer}/{TileMatrixSet}/{TileMatrix}/{TileCol}/{TileRow}/{I}/{J}.{InfoFormat}";
+
+    /// Reads a template for tiles; old templates with `{{x}}` are taken, too.
     pub fn new(template: &str) -> Result<TileTemplate, TemplateError> {
+        TileTemplate::with_required(template, &REQUIRED)
+    }
+
+    /// Reads a template for feature info.
+    pub fn for_info(template: &str) -> Result<TileTemplate, TemplateError> {
+        TileTemplate::with_required(template, &[&REQUIRED[..], &REQUIRED_FOR_INFO].concat())
+    }
+
+    fn with_required(template: &str, required: &[&str]) -> Result<TileTemplate, TemplateError> {
+        let is_for_info = required.contains(&"I");
         let text = template.replace("{{", "{").replace("}}", "}");
         let text = if text.starts_with('/') { text } else { format!("/{text}") };
         let mut pattern = String::from("^");
@@ -40,6 +61,8 @@ impl TileTemplate {
                 "Layer" | "TileMatrixSet" | "Style" => r"[\w_.:-]+",
                 "TileMatrix" => r"\d+",
                 "TileCol" | "TileRow" => r"-?\d+",
+                "I" | "J" if is_for_info => r"\d+",
+                "InfoFormat" if is_for_info => r"\w+",
                 "Format" => r"\w+",
                 // A dimension.
                 name if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') => {
@@ -56,19 +79,20 @@ impl TileTemplate {
         }
         pattern.push_str(&regex::escape(rest));
         pattern.push('$');
-        let missing: Vec<&str> = REQUIRED.into_iter().filter(|name| !found.contains(name)).collect();
+        let missing: Vec<&str> = required.iter().copied().filter(|name| !found.contains(name)).collect();
         if !missing.is_empty() {
             return Err(TemplateError(format!("template {template} lacks {{{}}}", missing.join("}, {"))));
         }
         let pattern = Regex::new(&pattern).map_err(|error| TemplateError(format!("template {template}: {error}")))?;
         let variables = found.into_iter().map(str::to_owned).collect();
-        Ok(TileTemplate { text, pattern, variables })
+        Ok(TileTemplate { text, pattern, variables, is_for_info })
     }
 
     /// The variables that name dimensions.
     pub(super) fn dimensions(&self) -> impl Iterator<Item = &str> {
-        let is_dimension = |name: &&String| !REQUIRED.contains(&name.as_str()) && *name != "Style" && *name != "Format";
-        self.variables.iter().filter(is_dimension).map(String::as_str)
+        let is_known = |name: &str| REQUIRED.contains(&name) || matches!(name, "Style" | "Format");
+        let is_of_info = |name: &str| self.is_for_info && matches!(name, "I" | "J" | "InfoFormat");
+        self.variables.iter().map(String::as_str).filter(move |name| !is_known(name) && !is_of_info(name))
     }
 
     /// The template, for `ResourceURL`.
@@ -91,6 +115,22 @@ impl TileTemplate {
             format: value("Format"),
             dimensions: dimensions.collect(),
             is_closed: true,
+        })
+    }
+
+    /// The pixel that a path names.
+    pub(super) fn parse_info<'a>(&'a self, path: &'a str) -> Option<InfoRequest<'a>> {
+        let found = self.pattern.captures(path)?;
+        let value = |name: &str| {
+            let index = self.variables.iter().position(|known| known == name)?;
+            found.get(index + 1).map(|found| found.as_str())
+        };
+        Some(InfoRequest {
+            tile: TileRequest { format: None, ..self.parse(path)? },
+            column: value("I")?,
+            row: value("J")?,
+            info_format: value("InfoFormat").map(InfoFormatName::Suffix),
+            feature_count: None,
         })
     }
 }
@@ -131,6 +171,21 @@ mod tests {
             let text = format!("/{{Layer}}/{{TileMatrixSet}}/{{TileMatrix}}/{{TileCol}}/{{TileRow}}/{broken}");
             assert!(TileTemplate::new(&text).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn pixels_of_tiles_have_paths_of_their_own() {
+        let template = TileTemplate::for_info(TileTemplate::INFO_DEFAULT).unwrap();
+        let wanted = template.parse_info("/l/GLOBAL/03/4/5/10/20.txt").unwrap();
+        assert_eq!((wanted.tile.layer, wanted.tile.row, wanted.column, wanted.row), ("l", "5", "10", "20"));
+        assert_eq!((wanted.info_format, wanted.tile.dimensions.len()), (Some(InfoFormatName::Suffix("txt")), 0));
+        assert!(template.parse_info("/l/GLOBAL/03/4/5/-1/20.txt").is_none());
+        let error = TileTemplate::for_info(TileTemplate::DEFAULT).unwrap_err();
+        assert!(error.to_string().contains("lacks {I}, {J}"), "{error}");
+        let dated = "/{Time}/{Layer}/{TileMatrixSet}/{TileMatrix}/{TileCol}/{TileRow}/{I}/{J}";
+        let wanted = TileTemplate::for_info(dated).unwrap();
+        let wanted = wanted.parse_info("/2020/l/s/1/2/3/4/5").unwrap();
+        assert_eq!((wanted.tile.dimensions, wanted.info_format), (vec![("Time", "2020")], None));
     }
 
     #[test]
