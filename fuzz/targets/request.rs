@@ -19,6 +19,7 @@ services:
   wmts:
     restful: true
     kvp: true
+  ogcapi: {map_srs: ['EPSG:4326', 'EPSG:3857', 'EPSG:25832'], max_output_pixels: [64, 64], default_dataset_layers: [cached]}
   wms: {srs: ['EPSG:4326', 'EPSG:3857', 'EPSG:25832'], max_output_pixels: [64, 64]}
 layers:
   - name: group
@@ -27,6 +28,7 @@ layers:
       - name: cached
         title: Cached
         sources: [cached]
+        nominal_scale: 1000000000
         dimensions:
           time: {values: ['2024-01-01T00:00:00Z/2024-02-01T00:00:00Z/PT6H', '2020-02/2021-02/P1M'], nearest_value: true}
           elevation: {values: [0/300/50]}

@@ -35,7 +35,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("expire_tiles", "a coverage of expired tiles", Refuse),
     ("authorize_stale", "authorize_stale", Ignore),
     ("renderd", "renderd", Ignore),
-    ("service ogcapi", "the service 'ogcapi'", Ignore),
     ("template_dir", "templates in place of the built-in ones", Ignore),
     ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", Ignore),
 ];

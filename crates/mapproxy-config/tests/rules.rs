@@ -357,7 +357,10 @@ fn rules_of_services() {
     is_error(&services("wms: {bbox_srs: [{bbox: [0, 0, 1, 1]}]}"), "missing 'srs'");
     is_error(&services("tms: {origin: up}"), "unknown origin value 'up'");
     is_warning(&services("wms: {on_source_errors: foo}"), "unknown 'foo': notify or raise");
-    is_warning(&services("ogcapi: {}"), "not supported yet: the service 'ogcapi'; it is ignored");
+    is_error(&services("ogcapi: {map_srs: []}"), "at least one SRS is needed");
+    is_error(&services("ogcapi: {max_output_pixels: 0}"), "0 is not a number of pixels");
+    is_warning(&services("ogcapi: {image_formats: [image/png, foo]}"), "unknown image format 'foo'");
+    is_warning(&services("ogcapi: {on_source_errors: foo}"), "unknown 'foo': notify or raise");
     is_error(&services("wmms: {}"), "error: unknown 'wmms' in services");
     is_error(&services("wmms: {}"), "help: did you mean '");
     is_warning(&services("wms: {image_formats: [image/png, png8]}"), "unknown image format 'png8'");

@@ -104,7 +104,8 @@ impl App {
             let all = "X-Script-Name, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Prefix, Forwarded";
             let has_others = ["x-forwarded-prefix", "forwarded"].iter().any(|name| request.headers.contains_key(*name));
             let names = if has_others { all } else { names };
-            response.headers_mut().insert(VARY, HeaderValue::from_static(names));
+            // Beside what else the service has looked at.
+            response.headers_mut().append(VARY, HeaderValue::from_static(names));
         }
         if is_text {
             response = self.documents.finish(request.headers, response);

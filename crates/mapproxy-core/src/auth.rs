@@ -137,6 +137,10 @@ pub enum Operation {
     Tms,
     /// `kml`: a tile of `/kml`, or a document that places tiles.
     Kml,
+    /// `ogcapi.map`: a map of the OGC API, or one of the documents that list maps, which have no extent.
+    OgcApiMap,
+    /// `ogcapi.tile`: a tile of the OGC API, or one of the documents that list tiles, which have no extent.
+    OgcApiTile,
     /// `demo`: the demo pages. Without layers; only [`Decision::Full`] opens them.
     Demo,
 }
@@ -152,6 +156,8 @@ impl Operation {
             Operation::WmtsFeatureInfo => "wmts.featureinfo",
             Operation::Tms => "tms",
             Operation::Kml => "kml",
+            Operation::OgcApiMap => "ogcapi.map",
+            Operation::OgcApiTile => "ogcapi.tile",
             Operation::Demo => "demo",
         }
     }
@@ -159,9 +165,9 @@ impl Operation {
     /// What must be granted for a layer; `None`: nothing less than everything will do.
     fn feature(self) -> Option<Feature> {
         match self {
-            Operation::WmsMap | Operation::WmsCapabilities => Some(Feature::Map),
+            Operation::WmsMap | Operation::WmsCapabilities | Operation::OgcApiMap => Some(Feature::Map),
             Operation::WmsFeatureInfo | Operation::WmtsFeatureInfo => Some(Feature::FeatureInfo),
-            Operation::Wmts | Operation::Tms | Operation::Kml => Some(Feature::Tile),
+            Operation::Wmts | Operation::Tms | Operation::Kml | Operation::OgcApiTile => Some(Feature::Tile),
             Operation::Demo => None,
         }
     }
@@ -262,9 +268,9 @@ impl Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Feature {
-    /// Maps of the WMS, and being listed in its capabilities.
+    /// Maps of the WMS and the OGC API, and being listed in their documents.
     Map,
-    /// Tiles of WMTS and TMS, and being listed in their documents.
+    /// Tiles of WMTS, TMS and the OGC API, and being listed in their documents.
     Tile,
     /// Feature info of WMS and WMTS, and being called queryable in their capabilities.
     FeatureInfo,

@@ -36,6 +36,8 @@ pub struct MapLayer {
     pub dimensions: Vec<Arc<Dimension>>,
     /// Its sources ask for the styles that clients name (`forward_req_params`).
     pub forwards_styles: bool,
+    /// The scale (its denominator) at which the layer is meant to be seen.
+    pub nominal_scale: Option<f64>,
     /// What capabilities say besides.
     pub metadata: Arc<LayerMetadata>,
 }
@@ -49,6 +51,11 @@ impl MapLayer {
     /// There is a legend of the layer, or of layers in it.
     pub fn has_legend(&self) -> bool {
         !self.legends.is_empty() || self.children.iter().any(MapLayer::has_legend)
+    }
+
+    /// The layer, or one of those in it, is called `name`.
+    pub(crate) fn has_named(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name) || self.children.iter().any(|child| child.has_named(name))
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Layer {
     pub resolution: Option<ResRange>,
     /// `dimensions`.
     pub dimensions: Vec<Dimension>,
+    /// `nominal_scale`, or that of `nominal_res` at 0.28 mm per pixel: the scale at which it is meant to be seen.
+    pub nominal_scale: Option<f64>,
     /// `md`.
     pub md: LayerMetadata,
 }

@@ -12,6 +12,7 @@ pub mod grids;
 pub mod image;
 pub mod inspire;
 pub mod layers;
+pub mod ogcapi;
 pub mod seed;
 pub mod services;
 pub mod sources;
@@ -32,6 +33,7 @@ pub use grids::{Grid, GridOrigin, Levels, ResFactor};
 pub use image::{Color, Encoding, ImageDefaults, ImageMode, ImageOptions, Quantizer, Resampling, TiffCompression};
 pub use inspire::Inspire;
 pub use layers::{Dimension, Layer, LayerMetadata, ResRange, TileLayer};
+pub use ogcapi::{OgcApi, OgcApiContact, OgcApiMetadata};
 pub use seed::{Cleanup, LevelSelection, RemoveBefore, Seed, SeedConfig};
 pub use services::{
     BboxSrs, Contact, Demo, InfoType, KeywordList, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms,

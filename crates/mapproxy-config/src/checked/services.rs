@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::image::ImageOptions;
+use super::ogcapi::OgcApi;
 use super::sources::Stylesheet;
 use crate::position::Origin;
 
@@ -20,6 +21,8 @@ pub struct Services {
     pub tms: Option<Tms>,
     /// `kml`.
     pub kml: Option<Kml>,
+    /// `ogcapi`.
+    pub ogcapi: Option<OgcApi>,
     /// `demo`.
     pub demo: Option<Demo>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::sources::METRES_PER_PIXEL;
 use super::{Resolver, origin};
 use crate::check::{Prefer, Sections};
 use crate::checked::layers::{Attribution, Dimension, Identifier, Logo, MetadataUrl, OnlineData};
@@ -65,6 +66,7 @@ impl Resolver<'_> {
                 legend: None,
                 resolution: None,
                 dimensions: Vec::new(),
+                nominal_scale: None,
                 md: LayerMetadata::default(),
             })
         };
@@ -91,6 +93,7 @@ impl Resolver<'_> {
         let shown = name.as_deref().unwrap_or(&title).to_owned();
         let sources = self.layer_sources(raw, &shown, path, walk);
         let resolution = self.res_range(&raw.min_res, &raw.max_res, &raw.min_scale, &raw.max_scale, path);
+        let nominal_scale = self.nominal_scale(raw, path);
         let mut md = raw.md.as_ref().map(|md| layer_metadata(md)).unwrap_or_default();
         md.max_age = raw.expires_hours.as_ref().and_then(|hours| {
             let age = Duration::try_from_secs_f64(hours.value * 3600.0).ok();
@@ -143,9 +146,24 @@ impl Resolver<'_> {
             layers: members,
             legend,
             resolution,
+            nominal_scale,
             dimensions,
             md,
         })
+    }
+
+    fn nominal_scale(&mut self, raw: &raw::Layer, path: &str) -> Option<f64> {
+        match (&raw.nominal_res, &raw.nominal_scale) {
+            (Some(res), scale) => {
+                if let Some(scale) = scale {
+                    self.findings.warning(scale.span, path, "nominal_res is given: nominal_scale does not count");
+                }
+                let res = self.positive(res, &format!("{path}.nominal_res"))?;
+                Some(res / METRES_PER_PIXEL)
+            }
+            (None, Some(scale)) => self.positive(scale, &format!("{path}.nominal_scale")),
+            (None, None) => None,
+        }
     }
 
     fn layer_sources(&mut self, raw: &raw::Layer, shown: &str, path: &str, walk: &Walk<'_>) -> Vec<SourceRef> {

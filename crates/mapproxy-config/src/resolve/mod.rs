@@ -12,6 +12,7 @@ mod grids;
 mod image;
 mod inspire;
 mod layers;
+mod ogcapi;
 mod seed;
 mod services;
 mod sources;

@@ -7,7 +7,8 @@ use indexmap::IndexMap;
 use super::layers::{LayerTree, keyword_lists};
 use super::{Resolver, origin};
 use crate::checked::{
-    BboxSrs, Contact, Demo, InfoType, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion, Wmts,
+    BboxSrs, Contact, Demo, ImageOptions, InfoType, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion,
+    Wmts,
 };
 use crate::position::Spanned;
 use crate::raw::{self, NumberOrList, Text};
@@ -34,15 +35,14 @@ impl Resolver<'_> {
         if raw.wms.is_some() {
             shared.title.get_or_insert_with(|| "MapProxy WMS".to_owned());
         }
-        if let Some(wms) = &raw.wms
+        let drawing = raw.wms.as_ref().map(|wms| (wms.span, "services.wms"));
+        let drawing = drawing.or_else(|| raw.ogcapi.as_ref().map(|ogcapi| (ogcapi.span, "services.ogcapi")));
+        if let Some(service) = drawing
             && layers.root.is_none()
             && !self.findings.has_errors()
         {
-            let (span, path) = layers.span.map_or((wms.span, "services.wms"), |span| (span, "layers"));
+            let (span, path) = layers.span.map_or(service, |span| (span, "layers"));
             self.findings.error(span, path, "found no WMS layer");
-        }
-        if let Some(ogcapi) = &raw.ogcapi {
-            support::is_supported(self.findings, "service ogcapi", ogcapi.span, "services.ogcapi");
         }
         Services {
             wms: raw.wms.as_ref().and_then(|wms| self.wms_service(wms, &shared)),
@@ -53,6 +53,7 @@ impl Resolver<'_> {
                 use_grid_names: kml.use_grid_names.as_ref().is_some_and(|names| names.value),
                 md: self.own_metadata(kml.md.as_ref(), &shared, "services.kml.md"),
             }),
+            ogcapi: raw.ogcapi.as_ref().and_then(|ogcapi| self.ogcapi_service(ogcapi)),
             demo: raw.demo.as_ref().map(|demo| Demo {
                 at: origin("services.demo", demo.span),
                 md: shared.clone(),
@@ -77,42 +78,11 @@ impl Resolver<'_> {
         let global = self.raw_globals.wms.as_ref().map(|wms| &wms.value);
         let srs = raw.srs.as_ref().or_else(|| global.and_then(|wms| wms.srs.as_ref()));
         let srs: Vec<Arc<str>> = match srs {
-            Some(list) => {
-                let mut codes: Vec<Arc<str>> = Vec::with_capacity(list.value.len());
-                for code in &list.value {
-                    let code: Arc<str> = Arc::from(code.value.to_uppercase());
-                    if !codes.contains(&code) {
-                        codes.push(code);
-                    }
-                }
-                codes
-            }
+            Some(list) => srs_codes(list),
             None => DEFAULT_SRS.into_iter().map(Arc::from).collect(),
         };
         let formats = raw.image_formats.as_ref().or_else(|| global.and_then(|wms| wms.image_formats.as_ref()));
-        let mut image_formats = IndexMap::new();
-        match formats {
-            Some(list) => {
-                for (index, name) in list.value.iter().enumerate() {
-                    let path = format!("{path}.image_formats[{index}]");
-                    let options = self.globals.image.options(&name.value);
-                    let Some(mime) = options.format.clone() else {
-                        let message = format!("unknown image format '{}': it is not offered", name.value);
-                        self.findings.warning(name.span, path, message);
-                        continue;
-                    };
-                    if image_formats.insert(Arc::clone(&mime), options).is_some() {
-                        let message = format!("'{mime}' is given more than once: the last one counts");
-                        self.findings.warning(name.span, path, message);
-                    }
-                }
-            }
-            None => {
-                for name in DEFAULT_FORMATS {
-                    image_formats.insert(Arc::from(name), self.globals.image.options(name));
-                }
-            }
-        }
+        let image_formats = self.image_formats(formats, &DEFAULT_FORMATS, path);
         let mut bbox_srs = Vec::new();
         if raw.bbox_srs.is_none() {
             bbox_srs.extend(DEFAULT_BBOX_SRS.map(|srs| BboxSrs { srs: srs.into(), bbox: None }));
@@ -122,20 +92,9 @@ impl Resolver<'_> {
         }
         let on_source_errors =
             raw.on_source_errors.as_ref().or_else(|| global.and_then(|wms| wms.on_source_errors.as_ref()));
-        let on_source_errors = match on_source_errors.map(|word| (&*word.value, word.span)) {
-            None | Some(("notify", _)) => OnSourceErrors::Notify,
-            Some(("raise", _)) => OnSourceErrors::Raise,
-            Some((other, span)) => {
-                let message = format!("unknown '{other}': notify or raise is needed; notify is used");
-                self.findings.warning(span, format!("{path}.on_source_errors"), message);
-                OnSourceErrors::Notify
-            }
-        };
+        let on_source_errors = self.on_source_errors(on_source_errors, path);
         let pixels = raw.max_output_pixels.as_ref().or_else(|| global.and_then(|wms| wms.max_output_pixels.as_ref()));
-        let max_output_pixels = match pixels {
-            Some(pixels) => self.pixels(pixels, &format!("{path}.max_output_pixels")),
-            None => Some(DEFAULT_MAX_PIXELS),
-        };
+        let max_output_pixels = self.max_output_pixels(pixels, path);
         let versions = match &raw.versions {
             Some(list) => {
                 let mut versions = Vec::new();
@@ -155,10 +114,7 @@ impl Resolver<'_> {
             .concurrent_layer_renderer
             .as_ref()
             .or_else(|| global.and_then(|wms| wms.concurrent_layer_renderer.as_ref()));
-        let concurrent_layer_renderer = match renderers {
-            Some(count) => self.whole(count, 1, &format!("{path}.concurrent_layer_renderer")),
-            None => Some(1),
-        };
+        let concurrent_layer_renderer = self.concurrent_layer_renderer(renderers, path);
         let inspire = raw.inspire_md.as_ref().and_then(|inspire| self.inspire(inspire, &format!("{path}.inspire_md")));
         let mut featureinfo_types = Vec::new();
         for (index, name) in raw.featureinfo_types.iter().flat_map(|list| list.value.iter()).enumerate() {
@@ -202,6 +158,60 @@ impl Resolver<'_> {
             self.findings.warning(span, path, message);
         }
         kind
+    }
+
+    /// `image_formats` of a service at `path`.
+    pub(super) fn image_formats(
+        &mut self,
+        formats: Option<&Spanned<Vec<Spanned<Text>>>>,
+        default: &[&str],
+        path: &str,
+    ) -> IndexMap<Arc<str>, ImageOptions> {
+        let mut image_formats = IndexMap::new();
+        let Some(list) = formats else {
+            image_formats.extend(default.iter().map(|&name| (Arc::from(name), self.globals.image.options(name))));
+            return image_formats;
+        };
+        for (index, name) in list.value.iter().enumerate() {
+            let path = format!("{path}.image_formats[{index}]");
+            let options = self.globals.image.options(&name.value);
+            let Some(mime) = options.format.clone() else {
+                let message = format!("unknown image format '{}': it is not offered", name.value);
+                self.findings.warning(name.span, path, message);
+                continue;
+            };
+            if image_formats.insert(Arc::clone(&mime), options).is_some() {
+                let message = format!("'{mime}' is given more than once: the last one counts");
+                self.findings.warning(name.span, path, message);
+            }
+        }
+        image_formats
+    }
+
+    pub(super) fn on_source_errors(&mut self, word: Option<&Spanned<Text>>, path: &str) -> OnSourceErrors {
+        match word.map(|word| (&*word.value, word.span)) {
+            None | Some(("notify", _)) => OnSourceErrors::Notify,
+            Some(("raise", _)) => OnSourceErrors::Raise,
+            Some((other, span)) => {
+                let message = format!("unknown '{other}': notify or raise is needed; notify is used");
+                self.findings.warning(span, format!("{path}.on_source_errors"), message);
+                OnSourceErrors::Notify
+            }
+        }
+    }
+
+    pub(super) fn max_output_pixels(&mut self, raw: Option<&Spanned<NumberOrList>>, path: &str) -> Option<u64> {
+        match raw {
+            Some(pixels) => self.pixels(pixels, &format!("{path}.max_output_pixels")),
+            None => Some(DEFAULT_MAX_PIXELS),
+        }
+    }
+
+    pub(super) fn concurrent_layer_renderer(&mut self, raw: Option<&Spanned<f64>>, path: &str) -> Option<u32> {
+        match raw {
+            Some(count) => self.whole(count, 1, &format!("{path}.concurrent_layer_renderer")),
+            None => Some(1),
+        }
     }
 
     fn bbox_srs(&mut self, raw: &raw::BboxSrs, span: crate::position::Span, path: &str) -> Option<BboxSrs> {
@@ -358,7 +368,19 @@ impl Resolver<'_> {
     }
 }
 
-fn text(text: &Option<Spanned<Text>>) -> Option<String> {
+/// SRS codes in upper case, each once.
+pub(super) fn srs_codes(list: &Spanned<Vec<Spanned<Text>>>) -> Vec<Arc<str>> {
+    let mut codes: Vec<Arc<str>> = Vec::with_capacity(list.value.len());
+    for code in &list.value {
+        let code: Arc<str> = Arc::from(code.value.to_uppercase());
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
+    }
+    codes
+}
+
+pub(super) fn text(text: &Option<Spanned<Text>>) -> Option<String> {
     text.as_ref().map(|text| text.value.to_string())
 }
 

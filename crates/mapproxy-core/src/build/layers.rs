@@ -64,6 +64,7 @@ impl Parts<'_> {
             extent,
             dimensions: self.dimensions(&config.dimensions),
             forwards_styles: self.forwards_styles(config),
+            nominal_scale: config.nominal_scale,
             metadata: Arc::new(metadata(&config.md)),
         })
     }

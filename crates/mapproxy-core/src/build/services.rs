@@ -14,10 +14,11 @@ use crate::app::Welcome;
 use crate::documents::Documents;
 use crate::services::Ows;
 use crate::services::demo::{Demo, DemoOptions};
+use crate::services::ogcapi::{ApiContact, ApiMetadata, OgcApi, OgcApiOptions};
 use crate::services::tms::{Tms, TmsOptions};
 use crate::services::wms::{self, Wms, WmsOptions};
 use crate::services::wmts::{InfoFormat, TileTemplate, Wmts, WmtsKvp, WmtsOptions};
-use crate::{App, Service, TileLayer};
+use crate::{App, MapLayer, Service, TileLayer};
 
 /// The application; `None` where something could not be built, which has been told.
 pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
@@ -32,10 +33,16 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         None => None,
     };
     let demo_wms = wms.clone();
+    let root = wms.as_ref().map(|wms| Arc::clone(&wms.root));
     let wms = wms.map(|options| Arc::new(Wms::new(options)));
     let wmts = services.wmts.as_ref().map(|wmts| parts.wmts(wmts, &tile_layers));
     let wmts = match wmts {
         Some(wmts) => Some(Arc::new(wmts?)),
+        None => None,
+    };
+    let ogcapi = services.ogcapi.as_ref().map(|ogcapi| parts.ogcapi(ogcapi, root, &tile_layers));
+    let ogcapi = match ogcapi {
+        Some(options) => Some(OgcApi::new(options?)),
         None => None,
     };
     let kml = services.kml.as_ref();
@@ -48,6 +55,9 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
     if let Some(tms) = &tms {
         routes.insert("tms", Arc::new(Arc::clone(tms)));
         routes.insert("tiles", Arc::new(Arc::clone(tms)));
+    }
+    if let Some(ogcapi) = ogcapi {
+        routes.insert("ogcapi", Arc::new(ogcapi));
     }
     if let Some(kml) = &kml {
         routes.insert("kml", Arc::new(Arc::clone(kml)));
@@ -119,10 +129,7 @@ impl Parts<'_> {
             max_output_pixels: Some(config.max_output_pixels),
             versions: config.versions.iter().map(|version| wms_version(*version)).collect(),
             strict: config.strict,
-            on_source_errors: match config.on_source_errors {
-                OnSourceErrors::Notify => render::OnSourceErrors::Notify,
-                OnSourceErrors::Raise => render::OnSourceErrors::Raise,
-            },
+            on_source_errors: on_source_errors(config.on_source_errors),
             concurrent_layer_renderer: config.concurrent_layer_renderer as usize,
             attribution: config.attribution.clone(),
             metadata: config.md.clone(),
@@ -133,6 +140,48 @@ impl Parts<'_> {
             max_tile_age: self.config.globals.tile_max_age,
             hide_error_details: self.config.globals.http.hide_error_details,
             tile_layers: tile_layers.iter().cloned().map(Arc::new).collect(),
+            gate: self.extras.gate.clone(),
+            decorators: self.extras.decorators.clone(),
+        })
+    }
+
+    /// `root`: the layer tree, if it has been built.
+    fn ogcapi(
+        &self,
+        config: &checked::OgcApi,
+        root: Option<Arc<MapLayer>>,
+        tile_layers: &[TileLayer],
+    ) -> Option<OgcApiOptions> {
+        let root = match root {
+            Some(root) => root,
+            None => Arc::new(self.root_layer()?),
+        };
+        let mut default_dataset_layers = Vec::new();
+        for (name, at) in &config.default_dataset_layers {
+            if !root.has_named(name) {
+                return self.error(at, format!("there is no layer '{name}' to show"));
+            }
+            default_dataset_layers.push(name.to_string());
+        }
+        let map_srs: Option<Vec<_>> = config.map_srs.iter().map(|code| self.srs(code, &config.at)).collect();
+        let grids = self.config.grids.keys().filter_map(|name| self.grid(name)).collect();
+        let image_formats = config.image_formats.iter();
+        Some(OgcApiOptions {
+            root,
+            tile_layers: tile_layers.to_vec(),
+            grids,
+            maps: config.maps,
+            tiles: config.tiles,
+            map_srs: map_srs?,
+            image_formats: image_formats.map(|(name, image)| (name.to_string(), self.image_options(image))).collect(),
+            default_dataset_layers,
+            attribution: config.attribution.clone(),
+            on_source_errors: on_source_errors(config.on_source_errors),
+            concurrent_layer_renderer: config.concurrent_layer_renderer as usize,
+            max_output_pixels: config.max_output_pixels,
+            metadata: api_metadata(&config.md),
+            max_age: self.config.globals.tile_max_age,
+            hide_error_details: self.config.globals.http.hide_error_details,
             gate: self.extras.gate.clone(),
             decorators: self.extras.decorators.clone(),
         })
@@ -208,6 +257,38 @@ impl Parts<'_> {
             gate: self.extras.gate.clone(),
             decorators: self.extras.decorators.clone(),
         })
+    }
+}
+
+fn on_source_errors(config: OnSourceErrors) -> render::OnSourceErrors {
+    match config {
+        OnSourceErrors::Notify => render::OnSourceErrors::Notify,
+        OnSourceErrors::Raise => render::OnSourceErrors::Raise,
+    }
+}
+
+fn api_metadata(md: &checked::OgcApiMetadata) -> ApiMetadata {
+    ApiMetadata {
+        title: md.title.clone(),
+        description: md.description.clone(),
+        url: md.url.clone(),
+        terms_of_service: md.terms_of_service.clone(),
+        keywords: md.keywords.clone(),
+        contact: md.contact.as_ref().map(|contact| ApiContact {
+            name: contact.name.clone(),
+            email: contact.email.clone(),
+            url: contact.url.clone(),
+            address: [&contact.address, &contact.postcode, &contact.city, &contact.state, &contact.country]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+            phone: contact.phone.clone(),
+            fax: contact.fax.clone(),
+            instructions: contact.instructions.clone(),
+        }),
+        license: md.license.clone(),
+        provider: md.provider.clone(),
     }
 }
 

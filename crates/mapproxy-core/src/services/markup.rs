@@ -1,4 +1,6 @@
-//! Text inside XML and HTML.
+//! Text inside XML, HTML and URLs.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// Text made safe for XML and HTML, in and out of attributes.
 pub(crate) fn escape(text: &str) -> String {
@@ -39,6 +41,30 @@ fn begins_with_entity(text: &str) -> bool {
     }
 }
 
+/// What a segment of a path may hold as it is (RFC 3986, 3.3).
+const SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Text as a segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +72,11 @@ mod tests {
     #[test]
     fn text_of_strangers_is_escaped_wholly() {
         assert_eq!(escape("<a href=\"x\">'&amp;"), "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;amp;");
+    }
+
+    #[test]
+    fn a_name_is_one_segment_of_a_path() {
+        assert_eq!(segment("ns:a b/c?d%{e}"), "ns:a%20b%2Fc%3Fd%25%7Be%7D");
     }
 
     #[test]

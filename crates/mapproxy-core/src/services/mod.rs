@@ -6,6 +6,7 @@ pub(crate) mod kept;
 mod layer_tree;
 pub(crate) mod map_drawing;
 pub(crate) mod markup;
+pub mod ogcapi;
 mod ows;
 mod tile_answer;
 pub mod tms;

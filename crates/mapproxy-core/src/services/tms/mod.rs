@@ -2,6 +2,7 @@
 
 mod documents;
 mod kml;
+mod tile_json;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use super::ServiceMetadata;
 use super::tile_answer::{Patience, Place, Wanted, answer};
 use crate::auth::{Gate, Operation, Permit, Refusal};
 use crate::decorate::Decorators;
+use crate::layers::Attribution;
 use crate::response::{forbid_caching, plain, respond};
 use crate::{Incoming, Response, Service, TileLayer, TileSet};
 
@@ -55,6 +57,7 @@ struct TileMap {
     layer: String,
     title: String,
     abstract_: Option<String>,
+    attribution: Option<Attribution>,
     /// Second part of the path.
     spec: String,
     profile: Profile,
@@ -127,6 +130,7 @@ impl Tms {
                     layer: layer.name.clone(),
                     title: layer.title.clone(),
                     abstract_: layer.metadata.abstract_.clone(),
+                    attribution: layer.metadata.attribution.clone(),
                     spec: spec.clone(),
                     profile: Profile::of(grid),
                     tiles: tiles.clone(),
@@ -190,6 +194,12 @@ impl Tms {
         match (dialect, segments.as_slice()) {
             (Dialect::Kml, [layer]) => Some(self.overlay(request, layer, None, None)),
             (Dialect::Kml, [layer, spec]) => Some(self.overlay(request, layer, Some(spec), None)),
+            (Dialect::Tiles, [name]) if name.ends_with(".json") => {
+                Some(self.tile_json(request, name.trim_end_matches(".json"), None))
+            }
+            (Dialect::Tiles, [layer, name]) if name.ends_with(".json") => {
+                Some(self.tile_json(request, layer, Some(name.trim_end_matches(".json"))))
+            }
             (_, [layer, z, x, y_ext]) => self.tile(request, dialect, layer, None, [z, x, y_ext], patience),
             (_, [layer, spec, z, x, y_ext]) => self.tile(request, dialect, layer, Some(spec), [z, x, y_ext], patience),
             (Dialect::Tms, []) if path.is_none() => Some(Ok(self.root_resource(&request.urls()))),

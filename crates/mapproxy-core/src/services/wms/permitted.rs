@@ -63,6 +63,7 @@ fn without_sources(layer: &MapLayer, extent: Option<MapExtent>, children: Vec<Ma
         legends: Vec::new(),
         children,
         resolutions: layer.resolutions,
+        nominal_scale: layer.nominal_scale,
         extent,
         dimensions: layer.dimensions.clone(),
         forwards_styles: layer.forwards_styles,

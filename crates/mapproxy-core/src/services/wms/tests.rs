@@ -102,6 +102,7 @@ fn group(name: Option<&str>, children: Vec<MapLayer>) -> MapLayer {
         extent: None,
         dimensions: Vec::new(),
         forwards_styles: false,
+        nominal_scale: None,
         metadata: Arc::default(),
     }
 }
