@@ -7,12 +7,11 @@ use indexmap::IndexMap;
 use super::layers::{LayerTree, keyword_lists};
 use super::{Resolver, origin};
 use crate::checked::{
-    BboxSrs, Contact, Demo, ImageOptions, InfoType, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms, WmsVersion,
-    Wmts,
+    BboxSrs, Contact, Demo, ImageOptions, InfoType, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms,
+    WmsVersion, Wmts,
 };
 use crate::position::Spanned;
 use crate::raw::{self, NumberOrList, Text};
-use crate::support;
 use crate::yaml::Node;
 
 /// Boxes that capabilities list where `bbox_srs` does not say which, if the service offers these SRS.

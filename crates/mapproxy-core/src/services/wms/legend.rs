@@ -343,6 +343,7 @@ mod tests {
             extent: None,
             dimensions: Vec::new(),
             forwards_styles: false,
+            nominal_scale: None,
             metadata: Arc::default(),
         };
         let children = layers.iter().map(|(name, sources)| {
