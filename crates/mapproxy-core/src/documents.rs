@@ -23,9 +23,9 @@ const MIN_COMPRESSED: usize = 1 << 10;
 /// Longer ones would keep a processor busy for too long.
 const MAX_COMPRESSED: usize = 64 << 20;
 /// Shorter ones are compressed sooner than they are looked for.
-const MIN_KEPT: usize = 16 << 10;
+const MIN_KEPT: usize = 2 << 10;
 /// What is remembered at most: documents, and their bytes in all forms.
-const MAX_KEPT: usize = 32;
+const MAX_KEPT: usize = 64;
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
 /// Finishes text answers.

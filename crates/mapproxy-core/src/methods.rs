@@ -53,23 +53,28 @@ pub(crate) fn query(request: &Request) -> Cow<'_, str> {
 }
 
 fn is_form(request: &Request) -> bool {
-    let media_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    let essence = media_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    media_type(request).eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
-/// A body that holds no parameters, or too many. What says nothing of its type is ignored, as MapProxy does.
+fn media_type(request: &Request) -> &[u8] {
+    let value = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
+/// A body that holds a request in a language we do not speak, or too many parameters. All others mean nothing and are
+/// ignored, as MapProxy ignores them.
 fn refuse_body(request: &Request) -> Option<Response> {
-    if request.body().is_empty() || !request.headers().contains_key(CONTENT_TYPE) {
+    if request.body().is_empty() {
         return None;
     }
-    if !is_form(request) {
-        let text = "requests are taken from the address, or from a form (application/x-www-form-urlencoded)";
+    if media_type(request).to_ascii_lowercase().ends_with(b"xml") {
+        let text =
+            "requests are taken from the address, or from a form (application/x-www-form-urlencoded), not from XML";
         let mut response = ows_exception("OperationNotSupported", None, text);
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Some(forbid_caching(response));
     }
-    (request.body().len() > MAX_FORM).then(|| {
+    (is_form(request) && request.body().len() > MAX_FORM).then(|| {
         let text = format!("forms of more than {} KiB are not taken", MAX_FORM >> 10);
         forbid_caching(plain(StatusCode::PAYLOAD_TOO_LARGE, text))
     })
@@ -119,10 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_are_no_form_are_refused() {
+    fn bodies_in_another_language_or_too_long_are_refused() {
         let status = |request: &Request| answer(request, true).map(|response| response.status());
         assert_eq!(status(&post("/service", FORM, "a=1")), None);
         assert_eq!(status(&post("/service", None, "whatever")), None);
+        assert_eq!(status(&post("/service", Some("application/octet-stream"), vec![0; 2 * MAX_FORM])), None);
         assert_eq!(status(&post("/service", Some("text/xml"), "")), None);
         let xml = post("/service", Some("text/xml"), "<GetCapabilities/>");
         assert_eq!(status(&xml), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));

@@ -1,5 +1,6 @@
 """What must be right behind every web server, and load upon it."""
 
+import gzip
 import hashlib
 import http.client
 import re
@@ -65,6 +66,13 @@ def check(machine, port=80, prefix="/maps", public=f"http://{PUBLIC}", tls=False
             assert len(named) >= count, (path, named)
             wrong = [address for address in named if not address.startswith(f"{public}{prefix}/")]
             assert not wrong, (path, wrong)
+    # Documents are compressed for those who ask for it, on whatever side of the front, and known by their tags.
+    path = "/service?SERVICE=WMS&VERSION=1.3.0&REQUEST=GetCapabilities"
+    compressed = get(path, {"Accept-Encoding": "gzip"})
+    assert compressed.headers["Content-Encoding"] == "gzip" and compressed.headers["Vary"], compressed.headers
+    assert gzip.decompress(compressed.body) == get(path).body
+    known = get(path, {"Accept-Encoding": "gzip", "If-None-Match": compressed.headers["ETag"]})
+    assert known.status == 304 and not known.body, known
     # What a document names can be asked for.
     tile_address = re.search(r'<TileMap [^>]*href="([^"]+)"', get("/tms/1.0.0/").text)[1]
     assert machine.ask(tile_address.removeprefix(public), port).status == 200, tile_address
@@ -98,6 +106,10 @@ def check(machine, port=80, prefix="/maps", public=f"http://{PUBLIC}", tls=False
         body = reader(machine, port, prefix + wms(size=(2000, 1700), format="image/tiff"), tls)
         assert hashlib.sha256(body).digest() == hashlib.sha256(large.body).digest(), reader.__name__
 
+    address, parameters = wms().split("?")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    posted = get(address, method="POST", body=parameters.encode(), headers=form)
+    assert posted.status == 200 and decode(posted.body).size == (300, 200), posted
     posted = get(wms(), method="POST", body=b"x" * 300_000, headers={"Content-Type": "application/octet-stream"})
     assert posted.status == 200 and decode(posted.body).size == (300, 200), posted
     if streams_post:

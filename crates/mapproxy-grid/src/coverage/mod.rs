@@ -9,7 +9,7 @@ mod area;
 mod index;
 mod parse;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use geo::MultiPolygon;
 
@@ -42,9 +42,13 @@ pub struct Coverage {
 
 #[derive(Clone, Debug)]
 enum Shape {
-    Box(Bbox),
+    Box(Bbox, Dense),
     Polygons(Arc<Area>),
 }
+
+/// A box as a polygon whose edges have points enough to bend, made when it is needed in another SRS.
+#[derive(Clone, Debug, Default)]
+struct Dense(Arc<OnceLock<Arc<Area>>>);
 
 /// Polygons as rings of points (the first ring of a polygon is its outline), closed, in some SRS or in pixels.
 pub type Polygons = Vec<Vec<Vec<(f64, f64)>>>;
@@ -52,7 +56,7 @@ pub type Polygons = Vec<Vec<Vec<(f64, f64)>>>;
 impl Coverage {
     /// A box.
     pub fn from_bbox(bbox: Bbox, srs: Srs) -> Coverage {
-        Coverage { srs, shape: Shape::Box(bbox), clip: false, skipped: Arc::default() }
+        Coverage { srs, shape: Shape::Box(bbox, Dense::default()), clip: false, skipped: Arc::default() }
     }
     /// Polygons; the last point of a ring may be left out where it is the first one.
     ///
@@ -105,7 +109,7 @@ impl Coverage {
     /// The box around.
     pub fn extent(&self) -> MapExtent {
         let bbox = match &self.shape {
-            Shape::Box(bbox) => *bbox,
+            Shape::Box(bbox, _) => *bbox,
             Shape::Polygons(area) => area.bbox(),
         };
         MapExtent::new(bbox, self.srs.clone())
@@ -114,7 +118,7 @@ impl Coverage {
     pub fn intersects(&self, bbox: &Bbox, srs: &Srs) -> Result<bool, TransformError> {
         let bbox = srs.transform_bbox(&self.srs, bbox)?;
         Ok(match &self.shape {
-            Shape::Box(own) => own.intersects(&bbox),
+            Shape::Box(own, _) => own.intersects(&bbox),
             Shape::Polygons(area) => area.touches(&bbox),
         })
     }
@@ -122,7 +126,7 @@ impl Coverage {
     pub fn contains(&self, bbox: &Bbox, srs: &Srs) -> Result<bool, TransformError> {
         let bbox = srs.transform_bbox(&self.srs, bbox)?;
         Ok(match &self.shape {
-            Shape::Box(own) => own.contains(&bbox),
+            Shape::Box(own, _) => own.contains(&bbox),
             Shape::Polygons(area) => area.contains(&bbox),
         })
     }
@@ -136,9 +140,16 @@ impl Coverage {
             return Ok(self.clone());
         }
         let shape = match &self.shape {
-            Shape::Box(bbox) => {
-                let polygon = MultiPolygon(vec![algebra::dense_polygon_of(bbox)]);
-                Arc::new(Area::new(polygon).ok_or(CoverageError::Empty)?.image(&self.srs, srs)?)
+            Shape::Box(bbox, dense) => {
+                let area = match dense.0.get() {
+                    Some(area) => area,
+                    None => {
+                        let polygon = MultiPolygon(vec![algebra::dense_polygon_of(bbox)]);
+                        let area = Area::new(polygon).ok_or(CoverageError::Empty)?;
+                        dense.0.get_or_init(|| Arc::new(area))
+                    }
+                };
+                area.kept_image(&self.srs, srs)?
             }
             Shape::Polygons(area) => area.kept_image(&self.srs, srs)?,
         };
@@ -151,7 +162,7 @@ impl Coverage {
         let (x, y) = (bbox.width() / 8.0, bbox.height() / 8.0);
         let around = Bbox::new(bbox.min_x - x, bbox.min_y - y, bbox.max_x + x, bbox.max_y + y);
         Ok(match &self.shape {
-            Shape::Box(own) => {
+            Shape::Box(own, _) => {
                 let own = self.srs.transform_bbox(srs, own)?;
                 let visible = own.intersects(bbox).then(|| own.intersection(&around)).flatten();
                 visible.map(|part| algebra::ring_of(&part)).into_iter().collect()
@@ -192,7 +203,7 @@ impl Coverage {
 
     fn multi_polygon_in(&self, srs: &Srs) -> Result<MultiPolygon, TransformError> {
         match &self.shape {
-            Shape::Box(bbox) => Ok(MultiPolygon(vec![algebra::polygon_of(&self.srs.transform_bbox(srs, bbox)?)])),
+            Shape::Box(bbox, _) => Ok(MultiPolygon(vec![algebra::polygon_of(&self.srs.transform_bbox(srs, bbox)?)])),
             Shape::Polygons(area) if *srs == self.srs => Ok(area.polygons().clone()),
             Shape::Polygons(area) => algebra::transformed(area.polygons(), &self.srs, srs),
         }
@@ -203,7 +214,7 @@ impl Coverage {
 impl PartialEq for Coverage {
     fn eq(&self, other: &Self) -> bool {
         let same_shape = match (&self.shape, &other.shape) {
-            (Shape::Box(a), Shape::Box(b)) => a == b,
+            (Shape::Box(a, _), Shape::Box(b, _)) => a == b,
             (Shape::Polygons(a), Shape::Polygons(b)) => Arc::ptr_eq(a, b) || a.polygons() == b.polygons(),
             _ => false,
         };
