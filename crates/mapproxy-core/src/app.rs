@@ -146,7 +146,7 @@ impl App {
         let service = self.services.get(incoming.first_segment())?;
         // A defect shows in `call`, which comes next.
         let answer = catch_unwind(AssertUnwindSafe(|| service.handle_now(&incoming))).ok()??;
-        if incoming.is_put_off() {
+        if incoming.is_put_off() || self.documents.takes_time(incoming.headers, &answer) {
             return None;
         }
         self.observe(begun, &incoming, &answer, None);

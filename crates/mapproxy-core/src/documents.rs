@@ -1,7 +1,7 @@
 //! What all text answers have in common: an entity tag of the content, and compression (RFC 9110, 8.4 and 12.5.3).
 //!
-//! A document that is asked for again and again is compressed once: large ones are remembered by their tag, a few of
-//! them and a few megabytes. Pictures pass by; they are compressed already.
+//! A document that is asked for again and again is compressed once: those used last are remembered, a few of them and a
+//! few megabytes. Pictures pass by; they are compressed already.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -20,9 +20,11 @@ use crate::{Body, Response};
 
 /// Shorter ones fit into a packet as they are.
 const MIN_COMPRESSED: usize = 1 << 10;
+/// What is as long is not compressed where others wait.
+const LARGE: usize = 64 << 10;
 /// Longer ones would keep a processor busy for too long.
 const MAX_COMPRESSED: usize = 64 << 20;
-/// Shorter ones are compressed sooner than they are looked for.
+/// Shorter ones are compressed almost as soon as they are looked for.
 const MIN_KEPT: usize = 2 << 10;
 /// What is remembered at most: documents, and their bytes in all forms.
 const MAX_KEPT: usize = 64;
@@ -36,9 +38,11 @@ pub(crate) struct Documents {
     kept: Mutex<VecDeque<Arc<Kept>>>,
 }
 
-/// The compressed forms of a document.
+/// A document with its compressed forms, so far as they were needed.
 #[derive(Debug)]
 struct Kept {
+    /// As long as it is held, nothing else can lie at its place: what does is the same.
+    plain: Bytes,
     tag: String,
     gzip: OnceLock<Bytes>,
     zstd: OnceLock<Bytes>,
@@ -67,6 +71,19 @@ impl Documents {
             || is_application && [&b"xml"[..], b"json", b"javascript"].iter().any(|kind| essence.ends_with(kind))
     }
 
+    /// Whether the answer has to be compressed first, and that is not done in a moment.
+    pub(crate) fn takes_time(&self, request: &HeaderMap, response: &Response) -> bool {
+        let place = response.body().as_bytes();
+        let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        if !self.compression || place.len() < LARGE || !Documents::is_text(kind) {
+            return false;
+        }
+        let coding = Accepted::of(request).best();
+        let has_form =
+            |kept: &Arc<Kept>| kept.is_at(place) && kept.form(coding).is_some_and(|form| form.get().is_some());
+        coding != Coding::Identity && !self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().any(has_form)
+    }
+
     /// The answer with a tag and in the form that the client likes best; or 304.
     pub(crate) fn finish(&self, request: &HeaderMap, mut response: Response) -> Response {
         let length = response.body().len();
@@ -82,8 +99,12 @@ impl Documents {
         let coding = accepted.best();
         let is_kept = headers.get(CACHE_CONTROL).is_none_or(|control| !control.as_bytes().ends_with(b"no-store"));
         let has_tag = response.status() == StatusCode::OK && is_kept && !is_own_form && length > 0;
-        let tag = (has_tag || coding != Coding::Identity && length >= MIN_KEPT)
-            .then(|| open_tag_of(response.body().as_bytes()));
+        let plain = response.body().clone().into_bytes();
+        let kept = ((has_tag || coding != Coding::Identity) && length >= MIN_KEPT).then(|| self.kept(&plain));
+        let tag = match &kept {
+            Some(kept) => Some(kept.tag.clone()),
+            None => has_tag.then(|| open_tag_of(&plain)),
+        };
         if let (true, Some(tag)) = (has_tag, &tag) {
             let etag = format!("{tag}{}\"", coding.suffix());
             let value = HeaderValue::try_from(&etag).expect("an entity tag of hex digits is a header value");
@@ -94,11 +115,9 @@ impl Documents {
             }
         }
         let Some(name) = coding.name() else { return response };
-        let plain = response.body().clone().into_bytes();
-        let compressed = match tag.filter(|_| length >= MIN_KEPT) {
-            Some(tag) => {
-                let kept = self.kept(tag);
-                let form = if coding == Coding::Gzip { &kept.gzip } else { &kept.zstd };
+        let compressed = match kept {
+            Some(kept) => {
+                let form = kept.form(coding).expect("identity has been sent as it is");
                 let compressed = form.get_or_init(|| coding.compress(&plain)).clone();
                 self.forget_beyond_limits();
                 compressed
@@ -112,13 +131,27 @@ impl Documents {
         response
     }
 
-    /// The forms of the document with this tag, so far as they were needed.
-    fn kept(&self, tag: String) -> Arc<Kept> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.iter().position(|kept| kept.tag == tag).and_then(|at| kept.remove(at));
-        let document = known.unwrap_or_else(|| Arc::new(Kept { tag, gzip: OnceLock::new(), zstd: OnceLock::new() }));
-        kept.push_front(Arc::clone(&document));
+    /// The document, by its place in memory or else by what it says.
+    fn kept(&self, plain: &Bytes) -> Arc<Kept> {
+        if let Some(known) = self.known(|kept| kept.is_at(plain)) {
+            return known;
+        }
+        let tag = open_tag_of(plain);
+        if let Some(known) = self.known(|kept| kept.tag == tag) {
+            return known;
+        }
+        let (gzip, zstd) = (OnceLock::new(), OnceLock::new());
+        let document = Arc::new(Kept { plain: plain.clone(), tag, gzip, zstd });
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push_front(Arc::clone(&document));
+        self.forget_beyond_limits();
         document
+    }
+
+    fn known(&self, is_meant: impl Fn(&Kept) -> bool) -> Option<Arc<Kept>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().position(|kept| is_meant(kept)).and_then(|at| kept.remove(at))?;
+        kept.push_front(Arc::clone(&known));
+        Some(known)
     }
 
     fn forget_beyond_limits(&self) {
@@ -134,8 +167,21 @@ impl Documents {
 }
 
 impl Kept {
+    fn is_at(&self, place: &[u8]) -> bool {
+        self.plain.as_ptr() == place.as_ptr() && self.plain.len() == place.len()
+    }
+
+    fn form(&self, coding: Coding) -> Option<&OnceLock<Bytes>> {
+        match coding {
+            Coding::Identity => None,
+            Coding::Gzip => Some(&self.gzip),
+            Coding::Zstd => Some(&self.zstd),
+        }
+    }
+
     fn bytes(&self) -> usize {
-        [&self.gzip, &self.zstd].into_iter().filter_map(OnceLock::get).map(Bytes::len).sum()
+        let forms = [&self.gzip, &self.zstd].into_iter().filter_map(OnceLock::get);
+        self.plain.len() + forms.map(Bytes::len).sum::<usize>()
     }
 }
 
@@ -340,6 +386,29 @@ mod tests {
         );
         let off = Documents::new(false).finish(&accepting, document(5_000));
         assert!(!off.headers().contains_key(CONTENT_ENCODING) && off.headers().contains_key(ETAG));
+    }
+
+    #[test]
+    fn the_same_document_is_known_by_its_place_and_an_equal_one_by_its_text() {
+        let documents = Documents::new(true);
+        let accepting = request(ACCEPT_ENCODING, "gzip");
+        let one = document(5_000);
+        let answer = documents.finish(&accepting, one.clone());
+        for other in [one, document(5_000)] {
+            let again = documents.finish(&accepting, other);
+            assert_eq!(again.body().as_bytes().as_ptr(), answer.body().as_bytes().as_ptr());
+            assert_eq!(again.headers()[ETAG], answer.headers()[ETAG]);
+        }
+        assert_eq!(documents.kept.lock().unwrap().len(), 1);
+        let large = document(200_000);
+        assert!(documents.takes_time(&accepting, &large) && !documents.takes_time(&accepting, &document(5_000)));
+        assert!(!documents.takes_time(&HeaderMap::new(), &large));
+        assert!(!documents.takes_time(&accepting, &respond(StatusCode::OK, "image/png", vec![0; 200_000])));
+        documents.finish(&accepting, large.clone());
+        assert!(!documents.takes_time(&accepting, &large));
+        let huge = documents.finish(&accepting, document(MAX_KEPT_BYTES + 100));
+        assert!(huge.headers().contains_key(ETAG) && huge.headers().contains_key(CONTENT_ENCODING));
+        assert!(documents.kept.lock().unwrap().is_empty());
     }
 
     #[test]
