@@ -382,7 +382,7 @@ impl Permit {
     /// The layer is granted with one of the features.
     fn grants(&self, layer: Option<&str>, features: &[Feature]) -> bool {
         let Some(partial) = &self.partial else { return true };
-        let grant = layer.and_then(|layer| partial.layers.get(layer));
+        let grant = layer.and_then(|layer| partial.grant(layer));
         grant.is_some_and(|grant| grant.features.iter().any(|feature| features.contains(feature)))
     }
 

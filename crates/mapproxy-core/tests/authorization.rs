@@ -533,7 +533,7 @@ proptest::proptest! {
         let url = map("green")
             .replace("EPSG:4326", code)
             .replace("0,40,20,60", &bbox.map(|edge| edge.to_string()).join(","))
-            .replace("=200", &format!("={SIDE}"));
+            .replace("WIDTH=200&HEIGHT=200", &format!("WIDTH={SIDE}&HEIGHT={SIDE}"));
         let picture = BENCHES.with(|benches| {
             let is_picture = benches[area].get(&url).headers()["content-type"] == "image/png";
             is_picture.then(|| benches[area].picture(&url))
