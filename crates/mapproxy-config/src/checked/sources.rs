@@ -72,7 +72,7 @@ pub struct WmsSource {
     /// `on_error`, in the order written.
     pub on_error: Vec<OnError>,
     /// `wms_opts.featureinfo`: it is asked what lies at points.
-    pub info: Option<WmsInfo>,
+    pub info: Option<Box<WmsInfo>>,
     /// `wms_opts.legendurl`, else `wms_opts.legendgraphic`: where its legends come from.
     pub legend: Option<WmsLegend>,
 }

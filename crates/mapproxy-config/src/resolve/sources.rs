@@ -122,7 +122,7 @@ impl Resolver<'_> {
             None => Some(WmsVersion::V1_1_1),
             Some(version) => self.wms_version(version, &format!("{path}.wms_opts.version")),
         };
-        let info = options.and_then(|options| self.wms_info(options, &format!("{path}.wms_opts")));
+        let info = options.and_then(|options| self.wms_info(options, &format!("{path}.wms_opts"))).map(Box::new);
         let legend = options.and_then(|options| self.wms_legend(options, &format!("{path}.wms_opts")));
         let params = self.wms_params(req, path);
         let transparent = req.param("transparent").and_then(|node| match &node.value {
