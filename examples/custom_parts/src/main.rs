@@ -1,5 +1,6 @@
-//! What a configuration cannot say: a source that draws by itself, a store that keeps tiles in memory, and an observer
-//! that counts. The configuration names the places with `type: custom`, the program fills them.
+//! What a configuration cannot say: a source that draws by itself, a store that keeps tiles in memory, an observer that
+//! counts, and a decorator that signs maps. The configuration names the places of sources and stores with `type: custom`,
+//! the program fills them.
 //!
 //! ```sh
 //! cargo run --release -p example-custom-parts
@@ -12,10 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use bytes::Bytes;
+use mapproxy_core::auth::Operation;
 use mapproxy_core::cache::TileKey;
 use mapproxy_core::cache::store::{Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use mapproxy_core::decorate::{Decorator, DecoratorError, Picture};
 use mapproxy_core::grid::Coverage;
-use mapproxy_core::image::{Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels};
+use mapproxy_core::image::{Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels, message};
 use mapproxy_core::map::{MapError, MapQuery, MapSource, SourceProfile};
 use mapproxy_core::{Answered, App, AppBuilder, CacheState, CustomSource, Observer};
 use mapproxy_http::Server;
@@ -42,6 +45,7 @@ fn app(counter: &Arc<Counter>) -> Result<App> {
     let builder = AppBuilder::from_text(CONFIGURATION, std::env::current_dir()?)
         .source("plain", |wanted| Ok(Arc::new(Plain::new(wanted))))
         .store("plain_cache", |_| Ok(Arc::new(Memory::default())))
+        .decorate(Arc::new(Signature))
         .observer(Arc::clone(counter) as Arc<dyn Observer>);
     Ok(builder.build()?.app)
 }
@@ -114,6 +118,24 @@ impl TileStore for Memory {
     }
 }
 
+/// Writes into the corner of each map of the WMS for whom it was drawn. Tiles are left alone, and so take the short way.
+#[derive(Debug)]
+struct Signature;
+
+impl Decorator for Signature {
+    fn decorate(&self, image: MapImage, picture: &Picture<'_>) -> Result<MapImage, DecoratorError> {
+        let name = picture.request.headers().get("x-customer").and_then(|name| name.to_str().ok());
+        let Some(name) = name else { return Ok(image) };
+        let mut pixels = Arc::unwrap_or_clone(image.pixels()?);
+        message::attribution(&mut pixels, name);
+        Ok(MapImage::from_pixels(pixels, Arc::clone(image.options())))
+    }
+
+    fn concerns(&self, operation: Operation) -> bool {
+        operation == Operation::WmsMap
+    }
+}
+
 /// Counts answers, as a sink for metrics would.
 #[derive(Debug, Default)]
 struct Counter {
@@ -162,5 +184,17 @@ mod tests {
         assert_eq!(states, [Some(CacheState::Miss), Some(CacheState::Hit)]);
         assert_eq!(get(&app, "/nowhere").status(), 404);
         assert_eq!((counter.answers(), counter.hits()), (3, 1));
+    }
+
+    #[test]
+    fn maps_are_signed_for_those_who_say_who_they_are() {
+        let app = app(&Arc::default()).unwrap();
+        let uri = "/service?service=WMS&version=1.1.1&request=GetMap&layers=plain&styles=&srs=EPSG:4326&bbox=0,40,10,50\
+                   &width=200&height=200&format=image/png";
+        let signed = http::Request::get(uri).header("x-customer", "Somebody").body(Bytes::new()).unwrap();
+        let (signed, plain) = (app.call(signed), get(&app, uri));
+        assert_eq!((signed.status(), plain.status()), (http::StatusCode::OK, http::StatusCode::OK));
+        assert_ne!(signed.body(), plain.body());
+        assert_eq!(signed.headers()["cache-control"], "private, no-cache");
     }
 }
