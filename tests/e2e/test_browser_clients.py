@@ -1,5 +1,8 @@
 """OpenLayers, Leaflet and MapLibre GL in Chromium: each draws our layers, and every colour is where it belongs."""
 
+import functools
+import json
+
 import pytest
 
 from harness.browser import Browser
@@ -12,6 +15,7 @@ services:
   wms: {{srs: ['EPSG:4326', 'EPSG:3857', 'EPSG:25832']}}
   wmts:
   tms:
+  ogcapi:
 layers:
   - {{name: quarters, title: Quarters, sources: [mercator]}}
   - {{name: national, title: UTM 32, sources: [national]}}
@@ -113,6 +117,16 @@ def test_openlayers_draws_tiles_by_a_template(server, assert_colours, path):
     kind = "tms" if path.startswith("tms") else "xyz"
     assert_colours("openlayers", WORLD, kind=kind, options=options, srs="EPSG:3857", resolution=50_000)
     assert_colours("openlayers", LANDMARK, kind=kind, options=options, srs="EPSG:3857", resolution=2_500)
+
+
+def test_openlayers_draws_tile_sets_of_the_ogc_api(server, assert_colours):
+    tile_sets = json.loads(server.get("/ogcapi/collections/quarters/map/tiles?f=json").text)["tilesets"]
+    links = [link for tile_set in tile_sets for link in tile_set["links"] if link["rel"] == "self"]
+    # OpenLayers draws nothing where rows are counted from the south.
+    (url,) = [link["href"] for link in links if "WebMercatorQuad" in link["href"] and link["type"] == "application/json"]
+    draw = functools.partial(assert_colours, "openlayers", kind="ogc api tiles", options={"url": url}, srs="EPSG:3857")
+    draw(WORLD, resolution=50_000)
+    draw(LANDMARK, resolution=2_500)
 
 
 @pytest.mark.parametrize("version", ["1.1.1", "1.3.0"])

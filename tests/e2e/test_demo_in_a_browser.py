@@ -14,6 +14,7 @@ from harness.pages import library
 from harness.pictures import assert_colour
 from harness.ports import free_port
 from harness.server import Server
+from harness.upstream import encoded, picture, send
 
 CONFIG = """\
 services:
@@ -325,3 +326,83 @@ def test_pages_work_behind_nginx_under_a_path(server, browser, folder):
         browser.open(f"{front.url}/gis/maps/demo/?wms_capabilities")
         assert f"{front.url}/gis/maps/service" in text_of(browser, "pre")
         assert_quiet(browser, f"{front.url}/gis/maps")
+
+
+HOSTILE_ANSWER = """<html><head><style>body { background: url(http://192.0.2.1/style.png) }</style></head>
+<body onload="parent.hacked = 1"><h1 style="color: red">A place</h1><table><tr><td>height</td><td>42 m</td></tr></table>
+<script>parent.hacked = 1</script><img src="http://192.0.2.1/image.png" alt="a picture"><form action="/x"></form></body></html>"""
+
+
+def explaining(handler, upstream, width, height):
+    """A server that draws, has legends, and answers clicks with a page that does what it should not."""
+    query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(handler.path).query.lower()))
+    if query.get("request") == "getfeatureinfo":
+        kind = query["info_format"]
+        answers = {"text/html": HOSTILE_ANSWER, "application/json": '{"height": 42}'}
+        send(handler, 200, kind, answers.get(kind, "height = 42").encode())
+    elif query.get("request") == "getlegendgraphic":
+        send(handler, 200, "image/png", encoded((10, 120, 60), 90, 60))
+    else:
+        picture(handler, upstream, width, height)
+
+
+EXPLAINED = """\
+services:
+  demo:
+  wms: {{srs: ['EPSG:4326'], featureinfo_types: [html, text, json]}}
+layers:
+  - name: places
+    title: Places
+    sources: [places]
+    dimensions:
+      time: {{values: ['2020-01-01', '2021-01-01'], default: '2021-01-01'}}
+sources:
+  places:
+    type: wms
+    wms_opts: {{featureinfo: true, legendgraphic: true}}
+    forward_req_params: [time]
+    req: {{url: '{url}/wms', layers: places, transparent: true}}
+globals:
+  cache: {{base_dir: cache}}
+"""
+
+
+def test_a_click_asks_what_is_there_and_shows_it_without_harm(serve, browser, upstream):
+    upstream.behaviour = explaining
+    server = serve(EXPLAINED.format(url=upstream.url))
+    browser.open(f"{server.url}/demo/?wms_layer=places")
+    assert not browser.driver.find_element("id", "info").is_displayed()
+    size = browser.driver.execute_script("const map = document.getElementById('map'); return [map.clientWidth, map.clientHeight]")
+    browser.click_on("#map", 40, -30)
+    browser.screenshot("info")
+    asked = query_of(browser.driver.find_element("id", "info-url").get_attribute("href"))
+    assert asked["query_layers"] == "places" and asked["info_format"] == "text/html"
+    assert abs(int(asked["i"]) - (size[0] // 2 + 40)) <= 1 and abs(int(asked["j"]) - (size[1] // 2 - 30)) <= 1, asked
+    frame = browser.driver.find_element("css selector", "#info iframe")
+    browser.driver.switch_to.frame(frame)
+    assert "42 m" in text_of(browser) and "[a picture]" in text_of(browser)
+    browser.driver.switch_to.default_content()
+    assert browser.driver.execute_script("return window.hacked") is None
+    for format, words in [("text/plain", "height = 42"), ("application/json", '"height": 42')]:
+        Select(browser.driver.find_element("id", "info-format")).select_by_value(format)
+        browser.settle()
+        assert words in text_of(browser, "#info pre")
+    legend = browser.driver.find_element("css selector", ".legend img")
+    assert browser.driver.execute_script("return arguments[0].naturalWidth", legend) == 90
+    assert_quiet(browser, server.url)
+
+
+def test_a_dimension_is_chosen_from_its_values(serve, browser, upstream):
+    upstream.behaviour = explaining
+    server = serve(EXPLAINED.format(url=upstream.url))
+    browser.open(f"{server.url}/demo/?wms_layer=places")
+    assert "TIME=2021-01-01" in upstream.requests[-1].upper()
+    Select(browser.driver.find_element("name", "time")).select_by_value("2020-01-01")
+    browser.settle()
+    assert "TIME=2020-01-01" in upstream.requests[-1].upper()
+    assert "TIME=2020-01-01" in text_of(browser, "#url")
+    assert_quiet(browser, server.url)
+
+
+def query_of(url):
+    return {key.lower(): value for key, value in urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)}

@@ -1,4 +1,4 @@
-"""GDAL's WMS and WMTS drivers as clients, as QGIS and many scripts use them."""
+"""GDAL's WMS, WMTS, TMS and OGC API drivers as clients, as QGIS and many scripts use them."""
 
 import json
 import os
@@ -16,6 +16,7 @@ services:
   wms: {{srs: ['EPSG:4326', 'EPSG:3857', 'EPSG:25832']}}
   wmts:
   tms:
+  ogcapi:
 layers:
   - {{name: quarters, title: Quarters, sources: [mercator]}}
   - {{name: national, title: UTM 32, sources: [national]}}
@@ -129,3 +130,13 @@ def test_the_tms_driver_draws_the_world(server, folder, translate):
 def test_the_tms_root_is_read_by_gdal_as_a_list_of_layers(server, gdal):
     listing = gdal("gdalinfo", f"{server.url}/tms/1.0.0/quarters/EPSG3857")
     assert "20037508" in listing
+
+
+def test_the_ogc_api_driver_reads_maps(server, folder, translate):
+    # Its tiles fail in GDAL 3.6, with those of the original as well.
+    source = f"OGCAPI:{server.url}/ogcapi/collections/quarters"
+    options = ("-oo", "API=MAP", "-oo", "IMAGE_FORMAT=PNG")
+    assert_quarters(translate(source, folder / "world.png", *options, "-outsize", "512", "256"))
+    landmark = translate(source, folder / "landmark.png", *options, "-projwin", "6", "54", "14", "46", "-outsize", "400", "400")
+    assert_colour(landmark, (0.5, 0.5), BLACK)
+    assert_colour(landmark, (0.2, 0.5), RED)

@@ -18,6 +18,7 @@ services:
       fees: none
   wmts:
     md: {{title: Quarters as tiles}}
+  ogcapi:
 layers:
   - name: group
     title: A group
@@ -100,3 +101,19 @@ def test_a_wrong_layer_is_a_service_exception_that_names_it(server):
     with pytest.raises(HTTPError) as error:
         service.getmap(layers=["nothing"], srs="EPSG:4326", bbox=(0, 0, 1, 1), size=(10, 10), format="image/png")
     assert "LayerNotDefined" in error.value.response.text and "unknown layer: nothing" in error.value.response.text
+
+
+def test_ogc_api_collections_and_maps(server):
+    from owslib.ogcapi.maps import Maps
+
+    service = Maps(f"{server.url}/ogcapi")
+    assert {"group", "quarters", "direct"} <= set(service.maps())
+    assert any(link["rel"] == "service-desc" for link in service.links)
+    assert "paths" in service.api()
+    assert any("ogcapi-maps-1" in name for name in service.conformance()["conformsTo"])
+    assert service.collection("quarters")["title"] == "Quarters"
+    answer = service.map("quarters", bbox=[-60, 10, 60, 80], width=240, height=140, transparent=False)
+    image = decode(answer.getvalue())
+    assert image.size == (240, 140)
+    assert_colour(image, (0.2, 0.5), GREEN)
+    assert_colour(image, (0.9, 0.9), RED)

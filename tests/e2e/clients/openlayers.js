@@ -58,7 +58,13 @@ async function colours({ kind, options, srs, centre, resolution, places }) {
   const failed = [];
   const source = layer.getSource();
   for (const event of ["tileloaderror", "imageloaderror"]) source.on(event, (of) => failed.push(of.type));
-  source.on("change", () => source.getState() === "error" && failed.push("the source"));
+  // Some sources ask for a description first.
+  await new Promise((done) => {
+    const look = () => source.getState() !== "loading" && done();
+    source.on("change", look);
+    look();
+  });
+  if (source.getState() === "error") return { found: [], failed: ["the description of the source"] };
   await new Promise((done) => map.once("rendercomplete", done));
   const canvas = element.querySelector("canvas");
   const context = canvas.getContext("2d");

@@ -37,6 +37,13 @@ pub(super) struct Viewer {
     has_background: bool,
     /// Formats of answers to clicks, as written in addresses, and as people call them.
     info_formats: Vec<(String, String)>,
+    /// The code of a reference system; whether there are tiles of the layer in it, so that nothing is reprojected.
+    fn name_of(&self, srs: &Srs, layer: &str) -> String {
+        let mut sets = self.tile_layer(layer).into_iter().flat_map(|layer| &layer.tile_sets);
+        let is_cached = sets.any(|set| set.grid().srs() == srs);
+        if is_cached { format!("{} · cached", srs.code()) } else { srs.code().to_owned() }
+    }
+
     /// Address of the legend.
     legend: Option<String>,
     request_label: &'static str,
@@ -202,9 +209,10 @@ impl Demo {
             extent: extent.to_array(),
             ..self.map_data(srs, extent, extent, request)
         };
+        let systems: Vec<(&str, String)> = wms.srs.iter().map(|srs| (srs.code(), self.name_of(srs, name))).collect();
         let mut choices = vec![
             hidden("wms_layer", name),
-            choice("Reference system", "srs", wms.srs.iter().map(|s| (s.code(), s.code())), srs.code()),
+            choice("Reference system", "srs", systems.iter().map(|(code, text)| (*code, text.as_str())), srs.code()),
             choice("Format", "format", formats.iter().map(|(name, short)| (*name, *short)), format),
             choice("Version", "version", versions.iter().map(|v| (v.as_str(), v.as_str())), version.as_str()),
             if has_alpha {
@@ -379,6 +387,13 @@ impl Demo {
             background: self.options.background.clone().filter(|_| *srs == Srs::web_mercator()),
             ..MapData::default()
         }
+    }
+
+    /// The code of a reference system; whether there are tiles of the layer in it, so that nothing is reprojected.
+    fn name_of(&self, srs: &Srs, layer: &str) -> String {
+        let mut sets = self.tile_layer(layer).into_iter().flat_map(|layer| &layer.tile_sets);
+        let is_cached = sets.any(|set| set.grid().srs() == srs);
+        if is_cached { format!("{} · cached", srs.code()) } else { srs.code().to_owned() }
     }
 
     /// Address of the legend, if the WMS has one of the layer.

@@ -377,7 +377,7 @@
       const centre = layer.place(layer.index, view.x, view.y);
       showUrl(centre.inside ? tileUrl(map.url, centre.index, centre.column, centre.row) : "");
     } else {
-      showUrl((layer.next ?? layer.shown)?.url ?? "");
+      showUrl(layer.asked);
     }
     drawScale();
     remember();
@@ -389,7 +389,7 @@
     const link = byId("url");
     if (link.dataset.url === url) return;
     link.dataset.url = url;
-    link.textContent = url || "outside of the tiles";
+    link.textContent = url || (map.levels ? "outside of the tiles" : "");
     link.href = url || "#";
   }
 
