@@ -13,7 +13,8 @@ use super::index::public_format;
 use super::snippets::{self, Snippet, TiledSnippets, WmsSnippets};
 use super::visible::Tiled;
 use super::{Demo, Failure, Frame, encode, start_view, visible};
-use crate::services::wms::WmsVersion;
+use crate::services::wms::{WmsOptions, WmsVersion};
+use crate::services::wmts::{InfoFormat, Wmts};
 use crate::{Incoming, TileSet};
 
 #[derive(Template)]
@@ -37,13 +38,6 @@ pub(super) struct Viewer {
     has_background: bool,
     /// Formats of answers to clicks, as written in addresses, and as people call them.
     info_formats: Vec<(String, String)>,
-    /// The code of a reference system; whether there are tiles of the layer in it, so that nothing is reprojected.
-    fn name_of(&self, srs: &Srs, layer: &str) -> String {
-        let mut sets = self.tile_layer(layer).into_iter().flat_map(|layer| &layer.tile_sets);
-        let is_cached = sets.any(|set| set.grid().srs() == srs);
-        if is_cached { format!("{} · cached", srs.code()) } else { srs.code().to_owned() }
-    }
-
     /// Address of the legend.
     legend: Option<String>,
     request_label: &'static str,
@@ -148,6 +142,8 @@ struct TiledLayer<'a> {
     levels: Vec<(String, u8)>,
     /// Of dimensions.
     choices: Vec<Choice>,
+    info: Option<InfoData>,
+    info_formats: Vec<(String, String)>,
     snippets: Vec<Snippet>,
 }
 
@@ -200,8 +196,8 @@ impl Demo {
             _ => chosen(&visible::dimensions(&wms.root, name), request),
         };
         let get_map = GetMap { version, layer: name, srs, format, transparent, dimensions: &dimensions };
-        let info_formats =
-            if layer.is_queryable() { info_formats(&wms.featureinfo_types, version) } else { Vec::new() };
+        let is_queryable = layer.is_queryable() && permit.allows_info(Some(name));
+        let info_formats = if is_queryable { info_formats(wms, version) } else { Vec::new() };
         let map = MapData {
             url: format!("..{}", get_map.path()),
             info: (!info_formats.is_empty()).then(|| InfoData { url: format!("..{}", get_map.info_path()) }),
@@ -260,30 +256,18 @@ impl Demo {
         let grid = set.grid().name();
         let dimensions = self.tile_layer(name).map(|layer| chosen(&layer.dimensions, request)).unwrap_or_default();
         let path = match wmts.template() {
-            Some(template) => with_dimensions(&format!("/wmts{template}"), &dimensions)
-                .replace("{Layer}", &encode(name))
-                .replace("{TileMatrixSet}", &encode(grid))
-                .replace("{TileMatrix}", "{z}")
-                .replace("{TileCol}", "{x}")
-                .replace("{TileRow}", "{y}")
-                .replace("{Style}", "default")
-                .replace("{Format}", &format),
-            None => {
-                let dimension =
-                    |chosen: &Chosen| format!("&{}={}", chosen.parameter.to_uppercase(), encode(&chosen.value));
-                let dimensions: String = dimensions.iter().map(dimension).collect();
-                format!(
-                    "/service?SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER={}&STYLE=default&TILEMATRIXSET={}\
-                     &TILEMATRIX={{z}}&TILEROW={{y}}&TILECOL={{x}}&FORMAT=image/{format}{dimensions}",
-                    encode(name),
-                    encode(grid),
-                )
-            }
+            Some(template) => tile_path(template, name, grid, &format, &dimensions),
+            None => kvp_path("GetTile", name, grid, &format, &dimensions),
         };
         let capabilities = match wmts.template() {
             Some(_) => "/wmts/1.0.0/WMTSCapabilities.xml",
             None => "/service?SERVICE=WMTS&REQUEST=GetCapabilities&VERSION=1.0.0",
         };
+        let (info, info_formats) = match visible.permit.allows_info(Some(name)) {
+            true => wmts_info(wmts, name, grid, &format, &dimensions).unzip(),
+            false => (None, None),
+        };
+        let info_formats = info_formats.unwrap_or_default();
         let levels = (0..=u8::MAX).zip(set.grid().levels()).map(|(z, _)| (format!("{z:02}"), z)).collect();
         let script = request.urls().script;
         let snippets = snippets::wmts(&TiledSnippets {
@@ -295,9 +279,18 @@ impl Demo {
             format: &format,
         });
         let url = format!("..{path}");
-        let choices = dimensions.iter().map(dimension_choice).collect();
-        let layer =
-            TiledLayer { service: TiledService::Wmts, layer: name, set, visible, url, levels, choices, snippets };
+        let layer = TiledLayer {
+            service: TiledService::Wmts,
+            layer: name,
+            set,
+            visible,
+            url,
+            levels,
+            choices: dimensions.iter().map(dimension_choice).collect(),
+            info,
+            info_formats,
+            snippets,
+        };
         Ok(self.tiled_viewer(layer, request))
     }
 
@@ -320,9 +313,18 @@ impl Demo {
             format: &format,
         });
         let url = format!("..{tile_map}/{{z}}/{{x}}/{{y}}.{format}");
-        let choices = Vec::new();
-        let layer =
-            TiledLayer { service: TiledService::Tms, layer: name, set, visible, url, levels, choices, snippets };
+        let layer = TiledLayer {
+            service: TiledService::Tms,
+            layer: name,
+            set,
+            visible,
+            url,
+            levels,
+            choices: Vec::new(),
+            info: None,
+            info_formats: Vec::new(),
+            snippets,
+        };
         Ok(self.tiled_viewer(layer, request))
     }
 
@@ -336,6 +338,7 @@ impl Demo {
             url: layer.url,
             tile_size: Some([grid.tile_size().width, grid.tile_size().height]),
             rows_from_south: layer.service == TiledService::Tms,
+            info: layer.info,
             levels: Some(layer.levels.iter().filter_map(|(id, z)| level_data(grid, id, *z)).collect()),
             ..self.map_data(grid.srs(), bbox, extent, request)
         };
@@ -363,7 +366,7 @@ impl Demo {
             map: json(&map),
             has_tiles: true,
             has_background: map.background.is_some(),
-            info_formats: Vec::new(),
+            info_formats: layer.info_formats,
             legend: self.legend(layer.layer, request),
             request_label: "Tile at the centre",
             facts,
@@ -482,8 +485,7 @@ impl GetMap<'_> {
 }
 
 /// Media types of answers to clicks and their names for people.
-fn info_formats(types: &[InfoKind], version: WmsVersion) -> Vec<(String, String)> {
-    let types = if types.is_empty() { &[InfoKind::Html, InfoKind::Text, InfoKind::Xml] } else { types };
+fn info_formats(wms: &WmsOptions, version: WmsVersion) -> Vec<(String, String)> {
     let format = |kind: &InfoKind| {
         let (media_type, text) = match kind {
             InfoKind::Html => ("text/html", "HTML"),
@@ -494,12 +496,67 @@ fn info_formats(types: &[InfoKind], version: WmsVersion) -> Vec<(String, String)
         };
         (media_type.to_owned(), text.to_owned())
     };
-    types.iter().map(format).collect()
+    let mut formats: Vec<_> = wms.info_kinds().iter().map(format).collect();
+    // What reads best comes first.
+    formats.sort_by_key(|(media_type, _)| media_type != "text/html");
+    formats
+}
+
+/// Where clicks on tiles are answered, and in which formats: their names in requests and for people.
+fn wmts_info(
+    wmts: &Wmts,
+    layer: &str,
+    grid: &str,
+    tile_format: &str,
+    dimensions: &[Chosen],
+) -> Option<(InfoData, Vec<(String, String)>)> {
+    let formats = wmts.info_formats(layer);
+    formats.first()?;
+    let is_restful = wmts.info_template().is_some();
+    let path = match wmts.info_template() {
+        Some(template) => tile_path(template, layer, grid, tile_format, dimensions)
+            .replace("{I}", "{i}")
+            .replace("{J}", "{j}")
+            .replace("{InfoFormat}", "{format}"),
+        None => kvp_path("GetFeatureInfo", layer, grid, tile_format, dimensions) + "&I={i}&J={j}&INFOFORMAT={format}",
+    };
+    let name = |format: &InfoFormat| {
+        let value = if is_restful { &format.suffix } else { &format.media_type };
+        (value.clone(), format.media_type.clone())
+    };
+    let mut formats: Vec<_> = formats.iter().map(name).collect();
+    formats.sort_by_key(|(_, media_type)| !media_type.contains("html"));
+    Some((InfoData { url: format!("..{path}") }, formats))
+}
+
+/// The path of tiles or of feature info, as a template of the WMTS has it, with `{z}`, `{x}` and `{y}`.
+fn tile_path(template: &str, layer: &str, grid: &str, format: &str, dimensions: &[Chosen]) -> String {
+    with_dimensions(&format!("/wmts{template}"), dimensions)
+        .replace("{Layer}", &encode(layer))
+        .replace("{TileMatrixSet}", &encode(grid))
+        .replace("{TileMatrix}", "{z}")
+        .replace("{TileCol}", "{x}")
+        .replace("{TileRow}", "{y}")
+        .replace("{Style}", "default")
+        .replace("{Format}", format)
+}
+
+/// The same by parameters.
+fn kvp_path(request: &str, layer: &str, grid: &str, format: &str, dimensions: &[Chosen]) -> String {
+    let dimension = |chosen: &Chosen| format!("&{}={}", chosen.parameter.to_uppercase(), encode(&chosen.value));
+    let dimensions: String = dimensions.iter().map(dimension).collect();
+    format!(
+        "/service?SERVICE=WMTS&REQUEST={request}&VERSION=1.0.0&LAYER={}&STYLE=default&TILEMATRIXSET={}\
+         &TILEMATRIX={{z}}&TILEROW={{y}}&TILECOL={{x}}&FORMAT=image/{format}{dimensions}",
+        encode(layer),
+        encode(grid),
+    )
 }
 
 /// A template of paths whose variables of dimensions have these values.
 fn with_dimensions(template: &str, dimensions: &[Chosen]) -> String {
-    const KNOWN: [&str; 7] = ["Layer", "TileMatrixSet", "TileMatrix", "TileCol", "TileRow", "Style", "Format"];
+    const KNOWN: [&str; 10] =
+        ["Layer", "TileMatrixSet", "TileMatrix", "TileCol", "TileRow", "Style", "Format", "I", "J", "InfoFormat"];
     let mut path = String::new();
     let mut rest = template;
     while let Some((before, (variable, after))) =

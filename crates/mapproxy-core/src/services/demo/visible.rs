@@ -13,6 +13,7 @@ use crate::{Incoming, MapLayer, TileSet};
 /// The tile sets of a service that the caller may see.
 pub(super) struct Tiled<'a> {
     pub(super) sets: Vec<(&'a str, &'a TileSet)>,
+    pub(super) permit: Permit,
 }
 
 impl<'a> Tiled<'a> {
@@ -54,7 +55,8 @@ impl Demo {
             (names, None)
         };
         let permit = self.options.gate.ask(operation, request, names).ok()?;
-        Some(Tiled { sets: sets.into_iter().filter(|(name, set)| permit.shows(name, &set.extent)).collect() })
+        let sets = sets.into_iter().filter(|(name, set)| permit.shows(name, &set.extent)).collect();
+        Some(Tiled { sets, permit })
     }
 }
 

@@ -330,13 +330,7 @@ impl DocumentWriter<'_> {
             (InfoKind::Xml, _) => "application/vnd.ogc.gml",
             (InfoKind::Json, _) => "application/json",
         };
-        let transformed: Vec<InfoKind> = self.options.featureinfo_transforms.iter().map(|(kind, _)| *kind).collect();
-        let kinds = match (self.options.featureinfo_types.as_slice(), transformed.as_slice()) {
-            ([], []) => &[InfoKind::Text, InfoKind::Html, InfoKind::Xml],
-            ([], transformed) => transformed,
-            (configured, _) => configured,
-        };
-        kinds.iter().map(format).collect()
+        self.options.info_kinds().iter().map(format).collect()
     }
 
     fn exceptions(&mut self) {

@@ -60,6 +60,18 @@ pub struct WmsOptions {
     pub decorators: Decorators,
 }
 
+impl WmsOptions {
+    /// What feature info is offered as.
+    pub(crate) fn info_kinds(&self) -> Vec<InfoKind> {
+        let transformed: Vec<InfoKind> = self.featureinfo_transforms.iter().map(|(kind, _)| *kind).collect();
+        match (self.featureinfo_types.is_empty(), transformed.is_empty()) {
+            (false, _) => self.featureinfo_types.clone(),
+            (true, false) => transformed,
+            (true, true) => vec![InfoKind::Text, InfoKind::Html, InfoKind::Xml],
+        }
+    }
+}
+
 /// An SRS with the box to be announced and drawn in it.
 #[derive(Clone, Debug)]
 pub struct BboxSrs {

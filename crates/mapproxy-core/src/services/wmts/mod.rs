@@ -138,6 +138,18 @@ impl Wmts {
         self.options.restful.as_ref().map(TileTemplate::as_str)
     }
 
+    /// The template of feature info's paths, where there is a RESTful service.
+    pub(crate) fn info_template(&self) -> Option<&str> {
+        self.options.restful_info.as_ref().map(TileTemplate::as_str)
+    }
+
+    /// What feature info is offered as, if the layer has some.
+    pub(crate) fn info_formats(&self, layer: &str) -> &[InfoFormat] {
+        let formats = &self.options.info_formats;
+        let is_queryable = self.layer(layer).is_ok_and(|layer| layer.is_queryable(formats));
+        if is_queryable { formats } else { &[] }
+    }
+
     /// All tile sets with the names of their layers, in order.
     pub(crate) fn tile_sets(&self) -> impl Iterator<Item = (&str, &TileSet)> {
         self.layers.iter().flat_map(|layer| layer.sets.iter().map(|set| (layer.name.as_str(), set)))
