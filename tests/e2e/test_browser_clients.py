@@ -129,6 +129,12 @@ def test_openlayers_draws_tile_sets_of_the_ogc_api(server, assert_colours):
     draw(LANDMARK, resolution=2_500)
 
 
+def test_openlayers_draws_what_tilejson_describes(server, assert_colours):
+    options = {"url": f"{server.url}/tiles/quarters/EPSG3857.json"}
+    assert_colours("openlayers", WORLD, kind="tilejson", options=options, srs="EPSG:3857", resolution=50_000)
+    assert_colours("openlayers", LANDMARK, kind="tilejson", options=options, srs="EPSG:3857", resolution=2_500)
+
+
 @pytest.mark.parametrize("version", ["1.1.1", "1.3.0"])
 def test_leaflet_draws_maps(server, assert_colours, version):
     options = {"url": f"{server.url}/service", "layers": "quarters", "version": version, "format": "image/png"}

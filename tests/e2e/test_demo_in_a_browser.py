@@ -1,5 +1,6 @@
 """The demo pages in Chromium: every viewer draws, moves, zooms and explains, for eyes, keyboards, fingers and readers."""
 
+import json
 import re
 import urllib.parse
 
@@ -23,6 +24,7 @@ services:
   wmts: {{}}
   tms: {{}}
   kml: {{}}
+  ogcapi: {{}}
 layers:
   - name: group
     title: Everything
@@ -130,13 +132,17 @@ def test_the_root_leads_to_the_demo(server, browser):
 
 def test_documents_are_shown_as_the_services_send_them(server, browser):
     browser.open(f"{server.url}/demo/")
-    pages = sorted({url for url in browser.links() if re.search(r"/demo/\?(\w+_capabilities|kml)", url)})
+    pages = sorted({url for url in browser.links() if re.search(r"/demo/\?(\w+_capabilities|kml|ogcapi|tilejson)", url)})
     assert len(pages) >= 8, pages
     for page in pages:
         browser.open(page)
         shown = browser.driver.find_element("css selector", "pre").get_attribute("textContent")
         source = browser.driver.find_element("id", "url").get_attribute("href")
-        assert shown == server.get(source.removeprefix(server.url)).text, page
+        answer = server.get(source.removeprefix(server.url))
+        if "json" in answer.content_type:
+            assert json.loads(shown) == json.loads(answer.text), page
+        else:
+            assert shown == answer.text, page
     browser.open(f"{server.url}/demo/?wms_capabilities")
     browser.screenshot("capabilities")
     browser.driver.find_element("link text", "1.1.1").click()

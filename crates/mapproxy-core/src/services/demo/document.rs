@@ -104,6 +104,9 @@ impl Demo {
             let (name, path) = OGC_API.into_iter().find(|(_, path)| *path == wanted)?;
             return plain(&format!("OGC API: {name}"), format!("/ogcapi{path}?f=json"));
         }
+        if let (Some(layer), Some(srs)) = (params.get("tilejson"), params.get("srs")) {
+            return plain("TileJSON", format!("/tiles/{}/{}.json", encode(layer), encode(srs)));
+        }
         if let Some(layer) = params.get("kml") {
             let spec = params.get("srs").map(|srs| format!("/{}", encode(srs))).unwrap_or_default();
             return plain("KML super-overlay", format!("/kml/{}{spec}", encode(layer)));

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::viewer::is_xyz;
 use super::visible::{self, Tiled};
 use super::{Demo, Frame};
 use crate::auth::Permit;
@@ -69,6 +70,7 @@ struct SetLink {
     is_ambiguous: bool,
     /// The second part of a path of the TMS.
     spec: Option<String>,
+    has_tile_json: bool,
 }
 
 struct KmlRow {
@@ -153,7 +155,8 @@ fn rows(visible: &Tiled<'_>, tms: Option<&std::sync::Arc<Tms>>) -> Vec<TiledRow>
         let sets = &mut rows[index].sets;
         let is_ambiguous = sets.iter().any(|other| other.srs == srs);
         let spec = tms.and_then(|tms| Some(tms.spec_and_levels(name, set)?.0.to_owned()));
-        sets.push(SetLink { grid: grid.name().to_owned(), srs, is_ambiguous, spec });
+        let has_tile_json = spec.is_some() && is_xyz(grid);
+        sets.push(SetLink { grid: grid.name().to_owned(), srs, is_ambiguous, spec, has_tile_json });
     }
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     rows

@@ -17,6 +17,7 @@ services:
   kml:
   tms:
   wmts:
+  ogcapi:
   wms:
     srs: ['EPSG:4326', 'EPSG:3857', 'EPSG:25832']
     image_formats: [image/png, image/jpeg, image/tiff]
@@ -90,6 +91,10 @@ fn pages() -> Vec<String> {
         "/demo/?tms_capabilities".to_owned(),
         format!("/demo/?tms_capabilities&layer={layer}&srs=EPSG25832"),
         "/demo/?kml=world&srs=EPSG25832".to_owned(),
+        format!("/demo/?tilejson={layer}&srs=EPSG3857"),
+        "/demo/?ogcapi=".to_owned(),
+        "/demo/?ogcapi=/collections".to_owned(),
+        "/demo/?ogcapi=/api".to_owned(),
         format!("/demo/?wmts_layer={layer}&grid=national"),
         format!("/demo/?tms_layer={layer}&srs=EPSG:3857&at=1,2,3,4&at_srs=EPSG:25832"),
     ];

@@ -586,7 +586,7 @@ fn choose<'a>(sets: &[&'a TileSet], request: &Incoming<'_>) -> Result<&'a TileSe
 }
 
 /// The grid that everybody calls XYZ: the square of the web mercator, halved at each level.
-fn is_xyz(grid: &TileGrid) -> bool {
+pub(super) fn is_xyz(grid: &TileGrid) -> bool {
     const HALF: f64 = 20_037_508.342_789_244;
     let is_square = grid.bbox().to_array().iter().all(|value| (value.abs() - HALF).abs() < 1.0);
     let mut levels = (0i32..).zip(grid.levels());
