@@ -677,10 +677,10 @@
 
   // Pages of strangers stand in a frame without rights. They run nothing, load nothing, and look like ours.
   function framed(text) {
-    // Their styles are forbidden by our policy; browsers would complain about each already when reading.
+    // Their styles and handlers are forbidden by our policy; browsers would complain about each already when reading.
     const bare = text
       .replace(/<style[\s\S]*?<\/style\s*>/gi, "")
-      .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/\sstyle\s*=/gi, " data-style="));
+      .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/\s(style|on\w+)\s*=/gi, " data-$1="));
     const page = new DOMParser().parseFromString(bare, "text/html");
     for (const node of page.querySelectorAll("script, style, link, base, meta, iframe, object, embed, form")) node.remove();
     for (const node of page.querySelectorAll("*")) {
