@@ -1,3 +1,5 @@
+//! Tokens right and wrong, of every kind, and where their keys come from.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
