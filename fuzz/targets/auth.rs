@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(Decision::Full) = Decision::from_json(data) {
         assert!(data.windows(4).any(|word| word == b"full") || data.contains(&b'\\'));
     }
-    let token = [b"Bearer ", data].concat();
+    let token = [&b"Bearer "[..], data].concat();
     let request = http::Request::get("/").header("authorization", token).body(Bytes::new());
     // What is no header value never reaches us.
     let Ok(request) = request else { return };
