@@ -62,6 +62,8 @@ const STANDARD: &[(&str, &str)] = &[
     ("Exception", "locator"),
     // OGC 06-121r3, 7.4.4: keywords have no vocabulary.
     ("Keyword", "vocabulary"),
+    // Fixed by the DTDs and schemas of WMS, so nobody need write it.
+    ("OnlineResource", "type"),
     // TMS 1.0.0: where the documents above are.
     ("TileMapService", "services"),
     ("TileMap", "tilemapservice"),
