@@ -154,6 +154,8 @@ fn check_references(value: &Value, root: &Value) {
                 let pointer = target.as_str().unwrap().strip_prefix('#').expect("a reference into the document");
                 assert!(root.pointer(pointer).is_some(), "{pointer}");
             }
+            let is_empty = |name: &str| matches!(entries.get(name), Some(Value::Array(list)) if list.is_empty());
+            assert!(!is_empty("required") && !is_empty("enum"), "OpenAPI wants at least one: {value}");
             entries.values().for_each(|value| check_references(value, root));
         }
         Value::Array(items) => items.iter().for_each(|value| check_references(value, root)),

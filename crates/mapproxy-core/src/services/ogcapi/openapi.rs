@@ -270,7 +270,14 @@ fn schemas() -> Value {
     let texts = json!({ "type": "array", "items": text });
     let links = json!({ "type": "array", "items": { "$ref": "#/components/schemas/link" } });
     let list = |name: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{name}") } });
-    let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
+    let object = |required: &[&str], properties: Value| {
+        let mut object = json!({ "type": "object", "properties": properties });
+        // The list must not be empty.
+        if !required.is_empty() {
+            object["required"] = json!(required);
+        }
+        object
+    };
     let boxes = json!({
         "type": "array",
         "minItems": 1,

@@ -47,7 +47,7 @@ struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     fn new(site: &Site<'a>, heading: &'a str, links: &[Link]) -> Frame<'a> {
-        let links = links.iter().filter(|link| !link.templated && link.rel != "self").cloned().collect();
+        let links = links.iter().filter(|link| !link.templated).cloned().collect();
         Frame { site: *site, crumbs: Vec::new(), heading, links }
     }
 }
