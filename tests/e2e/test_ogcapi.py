@@ -101,7 +101,8 @@ def test_gdal_reads_maps(server, tmp_path):
     options = ["-outsize", "200", "200", "-projwin", "-90", "45", "90", "-45", "-oo", "API=MAP", "-oo", "IMAGE_FORMAT=PNG"]
     source = f"OGCAPI:{server.url}/ogcapi/collections/quarters"
     command = ["gdal_translate", "-q", "-of", "PNG", *options, source, str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    # GDAL keeps what it has read in the working directory.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     picture = decode(target.read_bytes())
     assert_colour(picture, (0.25, 0.25), GREEN)
