@@ -64,11 +64,12 @@ impl Connection {
         std::str::from_utf8(word).ok().and_then(|word| word.parse().ok()).unwrap_or(0)
     }
 
-    /// The value of a header of the last answer.
+    /// The values of a header of the last answer, as one.
     pub(crate) fn header(&self, wanted: &str) -> Option<String> {
         let head = String::from_utf8_lossy(&self.answer[..self.body_begins]);
-        let mut fields = head.lines().filter_map(|line| line.split_once(':'));
-        fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim().to_owned())
+        let fields = head.lines().filter_map(|line| line.split_once(':'));
+        let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim());
+        values.map(str::to_owned).reduce(|values, value| format!("{values}, {value}"))
     }
 
     pub(crate) fn body(&self) -> &[u8] {
