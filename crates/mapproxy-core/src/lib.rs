@@ -23,6 +23,7 @@ mod conditional;
 pub mod decorate;
 mod documents;
 mod layers;
+mod metadata;
 mod methods;
 mod observe;
 mod params;

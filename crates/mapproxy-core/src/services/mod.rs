@@ -16,7 +16,7 @@ pub(crate) mod xml;
 
 use std::fmt;
 
-pub use mapproxy_config::checked::{Contact, Inspire, ServiceMetadata};
+pub use crate::metadata::{Contact, Inspire, ServiceMetadata};
 pub use ows::Ows;
 pub(crate) use ows::exception as ows_exception;
 

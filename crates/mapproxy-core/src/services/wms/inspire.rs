@@ -5,8 +5,8 @@
 //! it, and the document and `Content-Language` say which that is.
 
 use http::HeaderValue;
-use mapproxy_config::checked::inspire::{Inspire, InspireCitation, InspireDates, InspireMetadata, InspireUrl};
 
+use crate::metadata::{Inspire, InspireCitation, InspireDates, InspireMetadata, InspireUrl};
 use crate::services::xml::Writer;
 
 pub(super) const NAMESPACES: [(&str, &str); 2] = [
