@@ -201,6 +201,7 @@ fn key_of(request: &UpstreamRequest) -> Key {
         hash.update(part);
     };
     add(request.url.as_bytes());
+    // A question by GET has no body.
     add(request.body.as_deref().unwrap_or_default());
     for (name, value) in &request.headers {
         add(name.as_bytes());

@@ -63,6 +63,7 @@ impl Parts<'_> {
     }
 
     fn info_source(&self, config: &Source, layers: Option<&[String]>) -> Option<Arc<dyn InfoSource>> {
+        // What is wrong with it has been told by then.
         let coverage = || self.coverage(config.coverage.as_ref()).ok();
         let wms = match &config.kind {
             SourceKind::Wms(wms) => wms,

@@ -235,6 +235,7 @@ impl AppBuilder {
         let mut parts = Parts::new(&config, self.extras.clone());
         let gate = parts.gate();
         let is_guarded = gate.is_some();
+        // Without a gate the rest is built for its mistakes only, and thrown away.
         parts.extras.gate = gate.unwrap_or_default();
         let app = services::app(&parts).filter(|_| is_guarded);
         let mut diagnostics = loaded.diagnostics;
