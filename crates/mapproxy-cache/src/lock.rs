@@ -77,12 +77,12 @@ impl LockError {
     }
 }
 
-impl TileLocker {
-    /// Prefix for the lock files of a store in `directory`: the hexadecimal MD5 of its name.
-    pub fn cache_id(directory: &Path) -> String {
-        hex(&Md5::digest(directory.as_os_str().as_encoded_bytes()))
-    }
+/// MapProxy's name for a store in names of lock files: the kind of the store and the hexadecimal MD5 of where it is.
+pub(crate) fn lock_id(kind: &str, place: impl AsRef<std::ffi::OsStr>) -> String {
+    format!("{kind}{}", hex(&Md5::digest(place.as_ref().as_encoded_bytes())))
+}
 
+impl TileLocker {
     /// The lock file of a tile.
     pub fn path(&self, tile: TileCoord, dimensions: &Dimensions) -> PathBuf {
         let TileCoord { x, y, z } = tile;
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_cache_id_is_the_md5_of_the_directory() {
-        assert_eq!(TileLocker::cache_id(Path::new("/tiles")), "72ad3f7be721eab8213220c20d76a20e");
+        assert_eq!(lock_id("", "/tiles"), "72ad3f7be721eab8213220c20d76a20e");
     }
 
     #[test]

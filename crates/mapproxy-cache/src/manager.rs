@@ -15,7 +15,7 @@ use mapproxy_trace::{self as trace, Place};
 
 use crate::creator::{Creator, Mode};
 use crate::refresh::is_expired;
-use crate::store::{StoreError, StoredTile, TileStore};
+use crate::store::{AtOnce, StoreError, StoredTile, TileStore};
 use crate::{RefreshBefore, Tile, TileKey, TileLocker, Watermark};
 
 /// How missing tiles are created.
@@ -156,8 +156,8 @@ impl TileManager {
         own.into()
     }
 
-    /// The tile if it can be had at once: kept and fresh, or known to be empty. Never waits for a source or a lock:
-    /// one open, one stat, one read at most, nothing decoded. `Ok(None)`: ask [`TileManager::load`].
+    /// The tile if it can be had at once: kept and fresh, or known to be empty. Never waits for a source, a
+    /// network or a lock; nothing is decoded. `Ok(None)`: ask [`TileManager::load`].
     pub fn load_kept(&self, coord: TileCoord, dimensions: &Dimensions) -> Result<Option<Tile>, MapError> {
         if !self.has_something_at(coord)? {
             return Ok(Some(Tile::EMPTY));
@@ -168,7 +168,10 @@ impl TileManager {
         let stored = match self.store_for(dimensions) {
             Some(store) => {
                 let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
-                store.load(&key).map_err(|error| self.store_failed(&error))?
+                match store.load_at_once(&key).map_err(|error| self.store_failed(&error))? {
+                    AtOnce::Known(stored) => stored,
+                    AtOnce::Unknown => return Ok(None),
+                }
             }
             None => None,
         };

@@ -183,7 +183,7 @@ pub(crate) fn cache_in(base: Arc<tempfile::TempDir>, sources: &[&Arc<FakeSource>
     };
     let locker = TileLocker {
         directory: base.path().join("locks"),
-        cache_id: TileLocker::cache_id(&directory),
+        cache_id: crate::lock::lock_id("", &directory),
         timeout: Duration::from_secs(30),
         permissions: Permissions::default(),
     };
@@ -279,6 +279,12 @@ pub(crate) struct FullStore;
 impl crate::store::TileStore for FullStore {
     fn capabilities(&self) -> crate::store::Capabilities {
         crate::store::Capabilities { timestamps: true, dimensions: true, single_color: false }
+    }
+    fn lock_id(&self) -> String {
+        "full".to_owned()
+    }
+    fn remove_level(&self, _: u8, _: Option<std::time::SystemTime>) -> Result<(), crate::store::StoreError> {
+        Ok(())
     }
     fn load(&self, _key: &TileKey) -> Result<Option<crate::store::StoredTile>, crate::store::StoreError> {
         Ok(None)

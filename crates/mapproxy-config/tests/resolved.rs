@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use mapproxy_config::checked::caches::RescaleFrom;
@@ -44,7 +44,7 @@ fn nothing_said_means_the_defaults_of_mapproxy() {
     assert_eq!(cache.image.resampling, Resampling::Bicubic);
     assert_eq!(&*cache.grids[0].grid, "GLOBAL_MERCATOR");
     // The text counts: names of lock files are made of it.
-    assert_eq!(cache.grids[0].directory.to_str().unwrap(), "/conf/./cache_data/c_EPSG900913");
+    assert_eq!(cache.grids[0].store.directory().unwrap().to_str().unwrap(), "/conf/./cache_data/c_EPSG900913");
     assert_eq!(cache.tile_lock_dir.to_str().unwrap(), "/conf/./cache_data/tile_locks");
     assert_eq!(config.globals.tile_max_age, Duration::from_secs(72 * 3600));
     assert_eq!(config.globals.access_control_allow_origin.as_deref(), Some("*"));
@@ -75,12 +75,12 @@ fn globals_are_defaults_and_own_options_win() {
     let config = config(&text);
     let cache = &config.caches["c"];
     assert_eq!((cache.meta_size, cache.meta_buffer), ([2, 2], 0));
-    assert_eq!(cache.grids[0].directory.to_str().unwrap(), "/conf/../data/c/GLOBAL_GEODETIC");
+    assert_eq!(cache.grids[0].store.directory().unwrap().to_str().unwrap(), "/conf/../data/c/GLOBAL_GEODETIC");
     assert_eq!(cache.tile_lock_dir.to_str().unwrap(), "/conf/locks");
     assert_eq!(cache.permissions.files, Some(0o644));
     assert!(cache.link_single_color_images.is_some());
     assert_eq!(cache.image.colors, None);
-    assert!(matches!(&cache.store, CacheStore::File(file) if file.layout == FileLayout::Tms));
+    assert!(matches!(&cache.grids[0].store, CacheStore::File(file) if file.layout == FileLayout::Tms));
     assert_eq!(config.globals.tile_max_age, Duration::from_secs(8 * 3600));
     assert_eq!(config.globals.access_control_allow_origin, None);
     assert_eq!(wms(&config, "s").http.headers, [("a".to_owned(), "b".to_owned())]);
@@ -93,8 +93,8 @@ fn cache_directories_are_exact_where_given() {
         let config =
             config(&format!("{BASE}caches: {{c: {{sources: [s], grids: [GLOBAL_WEBMERCATOR], {options}}}}}\n"));
         let cache = &config.caches["c"];
-        let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
-        (text(&cache.grids[0].directory), text(&cache.tile_lock_dir))
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        (text(cache.grids[0].store.directory().unwrap()), text(&cache.tile_lock_dir))
     };
     assert_eq!(of("cache_dir: ./x/../y/"), ("/conf/./x/../y/c_EPSG3857".into(), "/conf/./x/../y/tile_locks".into()));
     assert_eq!(of("cache_dir: /abs/"), ("/abs/c_EPSG3857".into(), "/abs/tile_locks".into()));
@@ -224,7 +224,7 @@ fn options_of_caches_are_resolved() {
     assert_eq!((rescale.from, rescale.levels, rescale.store), (RescaleFrom::Coarser, 2, true));
     assert_eq!(cache.use_direct_from, Some(UseDirectFrom::Level(7)));
     assert_eq!(cache.refresh_before, Some(RefreshBefore::Age(Duration::from_secs(90_000))));
-    assert_eq!(cache.store, CacheStore::Disabled);
+    assert_eq!(cache.grids[0].store, CacheStore::Disabled);
     let target = SourceTarget::Source { name: "s".into(), layers: Some(vec!["b".to_owned()]) };
     assert_eq!(cache.sources[0].target, target);
 }

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -97,6 +98,19 @@ impl Memory {
 impl TileStore for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities { timestamps: false, dimensions: true, single_color: false }
+    }
+
+    fn lock_id(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
+        if before.is_some() {
+            let (what, reason) = ("old tiles".to_owned(), "this store knows no times".to_owned());
+            return Err(StoreError { action: "remove", what, reason });
+        }
+        self.tiles().retain(|key, _| key.coord.z != level);
+        Ok(())
     }
 
     fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError> {

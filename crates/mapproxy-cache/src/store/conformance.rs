@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mapproxy_grid::TileCoord;
 
-use super::{SingleColor, TileData, TileStore};
+use super::{AtOnce, SingleColor, TileData, TileStore};
 use crate::TileKey;
 
 /// Runs all checks that the store's capabilities call for, each on a new, empty store; `make` also returns whatever
@@ -21,6 +21,9 @@ pub fn store_suite<S: TileStore, G>(make: impl Fn() -> (S, G)) {
         dimensions_tell_tiles_apart,
         tiles_of_one_color_are_tiles,
         readers_see_whole_tiles,
+        what_is_known_at_once_is_what_is_loaded,
+        a_level_is_removed_and_no_other,
+        old_tiles_of_a_level_are_removed,
     ];
     for check in checks {
         let (store, _guard) = make();
@@ -168,4 +171,49 @@ fn readers_see_whole_tiles(store: &dyn TileStore) {
             assert!(bytes.len() == 100_000 && bytes.iter().all(|byte| *byte == bytes[0]), "half a tile was read");
         }
     });
+}
+
+fn what_is_known_at_once_is_what_is_loaded(store: &dyn TileStore) {
+    let key = key(3, 1, 2);
+    for expected in [None, Some(&b"tile"[..])] {
+        if let AtOnce::Known(tile) = store.load_at_once(&key).expect("a store can be read") {
+            assert_eq!(tile.as_ref().map(|tile| &tile.bytes[..]), expected);
+            let slow = store.load(&key).expect("a store can be read");
+            assert_eq!(tile.map(|tile| tile.meta), slow.map(|tile| tile.meta));
+        }
+        keep(store, &key, &data(b"tile"));
+    }
+}
+
+fn a_level_is_removed_and_no_other(store: &dyn TileStore) {
+    let gone = [key(0, 0, 2), key(3, 3, 2), key(1, 2, 2)];
+    let stays = [key(0, 0, 1), key(0, 0, 3), key(2, 2, 12), key(200, 2, 20), key(1, 1, 22)];
+    for key in gone.iter().chain(&stays) {
+        keep(store, key, &data(b"tile"));
+    }
+    for _ in 0..2 {
+        store.remove_level(2, None).expect("a level can be removed, be it empty");
+    }
+    assert!(gone.iter().all(|key| loaded(store, key).is_none()), "all tiles of the level");
+    assert!(stays.iter().all(|key| loaded(store, key).is_some()), "only tiles of the level");
+    keep(store, &gone[0], &data(b"again"));
+    assert_eq!(loaded(store, &gone[0]).as_deref(), Some(&b"again"[..]));
+}
+
+fn old_tiles_of_a_level_are_removed(store: &dyn TileStore) {
+    let (here, elsewhere) = (key(1, 1, 4), key(1, 1, 5));
+    keep(store, &here, &data(b"tile"));
+    keep(store, &elsewhere, &data(b"tile"));
+    let now = std::time::SystemTime::now();
+    let minute = std::time::Duration::from_secs(60);
+    if !store.capabilities().timestamps {
+        assert!(store.remove_level(4, Some(now)).is_err(), "without times nothing is known to be old");
+        assert!(loaded(store, &here).is_some());
+        return;
+    }
+    store.remove_level(4, Some(now - minute)).expect("a level can be cleaned");
+    assert!(loaded(store, &here).is_some(), "it is younger");
+    store.remove_level(4, Some(now + minute)).expect("a level can be cleaned");
+    assert!(loaded(store, &here).is_none(), "it is older");
+    assert!(loaded(store, &elsewhere).is_some(), "it is of another level");
 }

@@ -121,6 +121,22 @@ impl Layout {
         is_dimensions.then_some(ParsedPath { coord, dimensions })
     }
 
+    /// The level of all tiles in a folder (relative to the cache's directory); `None` if there may be tiles of several
+    /// levels, or if it is no folder of a level.
+    pub fn level_of_folder(self, relative: &str) -> Option<u8> {
+        let name = relative.rsplit('/').next()?;
+        let number = match self {
+            Layout::Tc | Layout::Mp => Some(name).filter(|name| name.len() >= 2)?,
+            Layout::Tms => name,
+            Layout::Arcgis => name.strip_prefix('L')?,
+            Layout::ReverseTms | Layout::Quadkey => return None,
+        };
+        // Directories above a level's are those of dimensions, which have a hyphen.
+        let above_are_dimensions = relative.split('/').rev().skip(1).all(|above| above.contains('-'));
+        let is_number = above_are_dimensions && number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| number.parse().ok()).flatten()
+    }
+
     fn push_tile(self, path: &mut OsString, TileCoord { x, y, z }: TileCoord) {
         match self {
             Layout::Tc => write!(

@@ -42,6 +42,15 @@ pub struct TileMeta {
     pub size: u64,
 }
 
+/// What is known of a tile without waiting.
+#[derive(Clone, Debug)]
+pub enum AtOnce {
+    /// The tile, or that it is missing.
+    Known(Option<StoredTile>),
+    /// Only [`TileStore::load`] can tell.
+    Unknown,
+}
+
 /// A store that cannot read or write.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {what}: {reason}")]
@@ -58,12 +67,21 @@ pub struct StoreError {
 pub trait TileStore: fmt::Debug + Send + Sync {
     /// Facts about this store.
     fn capabilities(&self) -> Capabilities;
+    /// What the names of this store's lock files begin with: MapProxy's, so that both may share a cache.
+    fn lock_id(&self) -> String;
     /// A tile and its time, or `None`. One look-up, nothing decoded.
     fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError>;
+    /// The same for threads that must not wait: no network, and no lock that somebody else may hold.
+    fn load_at_once(&self, _key: &TileKey) -> Result<AtOnce, StoreError> {
+        Ok(AtOnce::Unknown)
+    }
     /// Keeps a tile; atomic: a reader sees the old one or the new one.
     fn store(&self, key: &TileKey, tile: &TileData) -> Result<(), StoreError>;
     /// Forgets a tile; a missing one is no error.
     fn remove(&self, key: &TileKey) -> Result<(), StoreError>;
+    /// Forgets the tiles of a level, of all dimensions: all, or those stored at `before` or earlier. A store without times
+    /// refuses the latter.
+    fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError>;
     /// Time and size only.
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         Ok(self.load(key)?.map(|tile| tile.meta))

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::coverage::Coverage;
 use super::image::{Color, ImageOptions};
+use super::stores::CacheStore;
 use super::{Name, SourceRef};
 use crate::position::Origin;
 
@@ -50,8 +51,6 @@ pub struct Cache {
     pub refresh_before: Option<RefreshBefore>,
     /// `cache.coverage`: tiles outside it are not made.
     pub coverage: Option<Coverage>,
-    /// `cache`: where tiles are kept.
-    pub store: CacheStore,
     /// Directory of the tile locks.
     pub tile_lock_dir: PathBuf,
     /// Permissions of directories and files made by this cache.
@@ -63,11 +62,15 @@ pub struct Cache {
 pub struct CacheGrid {
     /// Key of the grid in [`Config::grids`](super::Config::grids).
     pub grid: Name,
-    /// The directory of this grid's tiles.
-    ///
-    /// Its text is what MapProxy makes of the configuration, `./` and `..` included: names of lock files are hashes
-    /// of it, and a Python MapProxy on the same directory has to come to the same.
-    pub directory: PathBuf,
+    /// Where the tiles of this grid are kept.
+    pub store: CacheStore,
+}
+
+impl Cache {
+    /// Whether tiles are kept (there is no `disable_storage`).
+    pub fn is_kept(&self) -> bool {
+        self.grids.iter().any(|grid| grid.store != CacheStore::Disabled)
+    }
 }
 
 /// The format of the tiles in a cache.
@@ -81,42 +84,6 @@ pub struct CacheFormat {
     pub extension: Arc<str>,
     /// Whether opaque tiles are stored as JPEG and all others as PNG.
     pub mixed: bool,
-}
-
-/// Where tiles are kept.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CacheStore {
-    /// `disable_storage: true`: nowhere.
-    Disabled,
-    /// `type: file`.
-    File(FileStore),
-    /// `type: custom`: made by the program around us.
-    Custom,
-}
-
-/// Options of `type: file`; directories are in [`CacheGrid::directory`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct FileStore {
-    /// `directory_layout`.
-    pub layout: FileLayout,
-}
-
-/// How the path of a tile is made of its coordinate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum FileLayout {
-    /// `tc`, that of TileCache: thousands in directories.
-    #[default]
-    Tc,
-    /// `mp`: ten thousands in directories.
-    Mp,
-    /// `tms`: `z/x/y`.
-    Tms,
-    /// `reverse_tms`: `y/x/z`.
-    ReverseTms,
-    /// `quadkey`.
-    Quadkey,
-    /// `arcgis`: `Lzz/Ryyyyyyyy/Cxxxxxxxx`.
-    Arcgis,
 }
 
 /// Permissions of what a cache makes, as `chmod` takes them; `None` leaves it to the umask.

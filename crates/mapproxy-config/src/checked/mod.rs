@@ -16,6 +16,7 @@ pub mod ogcapi;
 pub mod seed;
 pub mod services;
 pub mod sources;
+pub mod stores;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,8 +25,7 @@ use indexmap::IndexMap;
 
 pub use auth::{ApiKey, ApiKeys, Auth, AuthEndpoint, Grant, Jwt, JwtAlgorithm, JwtKeys, LayerGrant, PartialGrant};
 pub use caches::{
-    Cache, CacheFormat, CacheGrid, CacheStore, FileLayout, FileStore, Permissions, RefreshBefore, Rescale,
-    SingleColorLink, UseDirectFrom, Watermark,
+    Cache, CacheFormat, CacheGrid, Permissions, RefreshBefore, Rescale, SingleColorLink, UseDirectFrom, Watermark,
 };
 pub use coverage::{Coverage, CoverageFile, CoverageShape};
 pub use globals::{Globals, HttpMethod, HttpOptions};
@@ -43,6 +43,7 @@ pub use sources::{
     LegendAddress, OnError, RasterSource, Source, SourceImage, SourceKind, Stylesheet, TileSource, WmsInfo, WmsLegend,
     WmsSource,
 };
+pub use stores::{CacheStore, CustomStore, FileLayout, FileStore};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::position::{Files, Origin};

@@ -137,6 +137,17 @@ impl CacheBackend {
         }
     }
 
+    /// Its `directory`, of those types that keep tiles in one on this machine.
+    pub fn directory(&self) -> Option<&Spanned<Text>> {
+        match self {
+            Self::File(backend) => backend.directory.as_ref(),
+            Self::Sqlite(backend) => backend.directory.as_ref(),
+            Self::Geopackage(backend) => backend.directory.as_ref(),
+            Self::Compact(backend) => backend.directory.as_ref(),
+            _ => None,
+        }
+    }
+
     /// What every type has.
     pub fn common(&self) -> &BackendCommon {
         match self {

@@ -9,8 +9,8 @@ use super::{CacheImages, Grids, Resolver, image, origin};
 use crate::check::{self, Prefer, Reachable, Sections, band_entries};
 use crate::checked::caches::RescaleFrom;
 use crate::checked::{
-    Cache, CacheFormat, CacheGrid, CacheStore, Color, Coverage, FileLayout, FileStore, ImageOptions, Name, Permissions,
-    Rescale, SingleColorLink, Source, SourceKind, SourceRef, SourceTarget, UseDirectFrom, Watermark,
+    Cache, CacheFormat, Color, Coverage, ImageOptions, Name, Permissions, Rescale, SingleColorLink, Source, SourceKind,
+    SourceRef, SourceTarget, UseDirectFrom, Watermark,
 };
 use crate::diagnostic::Severity;
 use crate::position::{Span, Spanned};
@@ -93,7 +93,7 @@ impl Resolver<'_> {
         }
         self.check_meta_tiling(&refs, sources, meta_size, meta_buffer, raw, &path);
         let (format, request_format) = format?;
-        let directories = self.directories(name, raw, backend, &grid_keys?, grids, &path)?;
+        let stores = self.stores(name, raw, &grid_keys?, grids, disabled);
         let source_images: Vec<&ImageOptions> = refs
             .iter()
             .filter_map(|reference| match &reference.target {
@@ -105,7 +105,7 @@ impl Resolver<'_> {
             name: Arc::clone(name),
             image: image::inherit(image, &source_images),
             sources: refs,
-            grids: directories.0,
+            grids: stores?,
             format,
             request_format,
             meta_size,
@@ -121,8 +121,7 @@ impl Resolver<'_> {
             watermark,
             refresh_before,
             coverage: coverage.ok()?,
-            store: if disabled { CacheStore::Disabled } else { self.store(backend, &path)? },
-            tile_lock_dir: directories.1,
+            tile_lock_dir: self.tile_lock_dir(raw),
             permissions,
             at: origin(path, raw.span),
         })
@@ -419,88 +418,6 @@ impl Resolver<'_> {
             let help = Some("set `meta_size: [1, 1]` and `meta_buffer: 0`, or give each source a cache".to_owned());
             self.findings.add(Severity::Error, span, format!("{path}.sources"), message, help);
         }
-    }
-
-    fn store(&mut self, backend: Option<&Spanned<CacheBackend>>, path: &str) -> Option<CacheStore> {
-        let layout = match backend.map(|backend| &backend.value) {
-            None => None,
-            Some(CacheBackend::File(file)) => file.directory_layout.as_ref(),
-            Some(CacheBackend::Custom(_)) => return Some(CacheStore::Custom),
-            Some(_) => return None,
-        };
-        let layout = match layout {
-            None => FileLayout::Tc,
-            Some(layout) => match &*layout.value {
-                "tc" => FileLayout::Tc,
-                "mp" => FileLayout::Mp,
-                "tms" => FileLayout::Tms,
-                "reverse_tms" => FileLayout::ReverseTms,
-                "quadkey" => FileLayout::Quadkey,
-                "arcgis" => FileLayout::Arcgis,
-                other => {
-                    let known = ["tc", "mp", "tms", "reverse_tms", "quadkey", "arcgis"];
-                    let message = format!("unknown directory_layout \"{other}\"");
-                    let help = Some(format!("one of: {}", known.join(", ")));
-                    let path = format!("{path}.cache.directory_layout");
-                    self.findings.add(Severity::Error, layout.span, path, message, help);
-                    return None;
-                }
-            },
-        };
-        Some(CacheStore::File(FileStore { layout }))
-    }
-
-    /// The directories of the tiles in each grid, and that of the locks.
-    fn directories(
-        &mut self,
-        name: &Name,
-        raw: &Spanned<raw::Cache>,
-        backend: Option<&Spanned<CacheBackend>>,
-        keys: &[Name],
-        grids: &Grids,
-        path: &str,
-    ) -> Option<(Vec<CacheGrid>, std::path::PathBuf)> {
-        let file = match backend.map(|backend| &backend.value) {
-            Some(CacheBackend::File(file)) => Some(file),
-            _ => None,
-        };
-        let own = file.and_then(|file| file.directory.as_ref());
-        let base = match (own, &raw.cache_dir) {
-            (Some(directory), cache_dir) => {
-                if let Some(cache_dir) = cache_dir {
-                    let message = format!("found cache.directory and cache_dir option for {name}, ignoring cache_dir");
-                    self.findings.warning(cache_dir.span, format!("{path}.cache_dir"), message);
-                }
-                self.path(&directory.value)
-            }
-            (None, Some(directory)) => self.path(&directory.value),
-            (None, None) => self.globals.cache_base_dir.clone(),
-        };
-        if let (Some(directory), [_, _, ..]) = (own, keys) {
-            let message = format!("using single directory for cache with multiple grids in {name}");
-            self.findings.error(directory.span, format!("{path}.cache.directory"), message);
-            return None;
-        }
-        let by_name = file.and_then(|file| file.use_grid_names.as_ref()).is_some_and(|by_name| by_name.value);
-        let mut list = Vec::with_capacity(keys.len());
-        for key in keys {
-            let grid = grids.get(key)?;
-            let directory = if own.is_some() {
-                base.clone()
-            } else if by_name {
-                base.join(&**name).join(&*grid.name)
-            } else {
-                base.join(format!("{name}_{}", grid.srs.replace(':', "")))
-            };
-            list.push(CacheGrid { grid: Arc::clone(key), directory });
-        }
-        let global = self.raw_globals.cache.as_ref().and_then(|cache| cache.tile_lock_dir.as_ref());
-        let lock_dir = backend.and_then(|backend| backend.common().tile_lock_dir.as_ref()).or(global);
-        let lock_dir = match lock_dir {
-            Some(directory) => self.path(&directory.value),
-            None => base.join("tile_locks"),
-        };
-        Some((list, lock_dir))
     }
 }
 

@@ -16,6 +16,7 @@ mod ogcapi;
 mod seed;
 mod services;
 mod sources;
+mod stores;
 
 pub(crate) use seed::document as seed_document;
 

@@ -103,7 +103,7 @@ impl Resolver<'_> {
             let path = format!("{path}.caches[{index}]");
             match config.caches.get(&cache.value) {
                 Some(known) => {
-                    if known.store == crate::checked::CacheStore::Disabled {
+                    if !known.is_kept() {
                         let message = format!("can't {verb} cache {} (disable_storage: true)", cache.value);
                         self.findings.error(cache.span, path, message);
                     }

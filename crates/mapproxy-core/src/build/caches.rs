@@ -2,25 +2,21 @@
 
 use std::sync::Arc;
 
-use mapproxy_cache::store::file::LinkSingleColor;
-use mapproxy_cache::store::layout::Layout;
-use mapproxy_cache::store::{FileStore, TileStore};
 use mapproxy_cache::{
-    CachedMap, CachedTiles, Creation, ManagerOptions, Permissions, RefreshBefore, Rescaling, Spacing, TileLocker,
-    TileManager, Watermark,
+    CachedMap, CachedTiles, Creation, ManagerOptions, RefreshBefore, Rescaling, Spacing, TileLocker, TileManager,
+    Watermark,
 };
 use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::{Cache, RescaleFrom};
-use mapproxy_config::checked::{
-    self, CacheGrid, CacheStore, FileLayout, SingleColorLink, SourceKind, SourceTarget, UseDirectFrom,
-};
+use mapproxy_config::checked::{self, CacheGrid, SourceKind, SourceTarget, UseDirectFrom};
 use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, SupportedSrs, TileGrid};
 use mapproxy_image::{Color, ImageFormat, ImageOptions, message};
 use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
 use mapproxy_map::{Access, MapSource, SourceProfile};
 
+use super::Parts;
 use super::sources::SourceUse;
-use super::{CustomStore, Parts};
+use super::stores::permissions;
 
 /// A cache, ready for layers.
 #[derive(Debug)]
@@ -102,37 +98,11 @@ impl Parts<'_> {
         image: Arc<ImageOptions>,
         coverage: Option<Coverage>,
     ) -> Option<TileManager> {
-        let permissions = Permissions { directory: config.permissions.directories, file: config.permissions.files };
-        let store: Option<Arc<dyn TileStore>> = match &config.store {
-            CacheStore::Disabled => None,
-            CacheStore::Custom => {
-                let Some(factory) = self.extras.stores.get(&*config.name) else {
-                    let message = "a custom store is made by the program around MapProxy, and this one does not";
-                    return self.error(&config.at, message);
-                };
-                let wanted = CustomStore {
-                    cache: Arc::clone(&config.name),
-                    grid: Arc::clone(&grid),
-                    directory: grid_config.directory.clone(),
-                    extension: config.format.extension.to_string(),
-                };
-                Some(self.told(&config.at, (factory.0)(&wanted))?)
-            }
-            CacheStore::File(file) => Some(Arc::new(FileStore {
-                directory: grid_config.directory.clone(),
-                extension: config.format.extension.to_string(),
-                layout: layout(file.layout),
-                link_single_color: match config.link_single_color_images {
-                    None => LinkSingleColor::Off,
-                    Some(SingleColorLink::Symlink) => LinkSingleColor::Symlink,
-                    Some(SingleColorLink::Hardlink) => LinkSingleColor::Hardlink,
-                },
-                permissions,
-            })),
-        };
-        let locker = store.as_ref().map(|_| TileLocker {
+        let permissions = permissions(config);
+        let store = self.store(config, grid_config, &grid)?;
+        let locker = store.as_ref().map(|store| TileLocker {
             directory: config.tile_lock_dir.clone(),
-            cache_id: TileLocker::cache_id(&grid_config.directory),
+            cache_id: store.lock_id(),
             timeout: self.config.globals.http.timeout,
             permissions,
         });
@@ -322,15 +292,4 @@ fn watermark(config: &checked::Watermark) -> Watermark {
     let color = Color([red, green, blue, config.opacity]);
     let style = message::Watermark { text: config.text.clone(), font_size: config.font_size as f32, color };
     Watermark { style, spacing: if config.wide { Spacing::Wide } else { Spacing::Narrow } }
-}
-
-fn layout(layout: FileLayout) -> Layout {
-    match layout {
-        FileLayout::Tc => Layout::Tc,
-        FileLayout::Mp => Layout::Mp,
-        FileLayout::Tms => Layout::Tms,
-        FileLayout::ReverseTms => Layout::ReverseTms,
-        FileLayout::Quadkey => Layout::Quadkey,
-        FileLayout::Arcgis => Layout::Arcgis,
-    }
 }

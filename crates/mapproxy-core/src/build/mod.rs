@@ -12,6 +12,7 @@ mod images;
 mod layers;
 mod services;
 mod sources;
+mod stores;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
