@@ -18,6 +18,6 @@ mod url;
 
 pub use fan_out::fan_out;
 pub use limit::Limited;
-pub use request::{ClientError, ErrorKind, HttpClient, Method, UpstreamRequest, UpstreamResponse};
+pub use request::{ClientError, ErrorKind, HttpClient, Method, Peer, UpstreamRequest, UpstreamResponse};
 pub use ureq_client::{ClientOptions, ClientSetupError, Clients, RequestLimit, UreqClient};
 pub use url::{Credentials, RedactedUrl};

@@ -18,10 +18,13 @@ pub(crate) enum Redirect {
     Nowhere(String),
 }
 
-/// After a POST, 301 to 303 lead to a GET; 307 and 308 keep method and form.
+/// After a POST, 301 to 303 lead to a GET; 307 and 308 keep method and body. What is to be changed on a server is not
+/// looked at elsewhere instead.
 pub(crate) fn next(method: Method, base: &Uri, status: u16, location: Option<&HeaderValue>) -> Redirect {
     let method = match status {
-        301..=303 => Method::Get,
+        301..=303 if method == Method::Post => Method::Get,
+        301..=303 if method.is_reading() => method,
+        301..=303 => return Redirect::Nowhere(format!("a {} is not repeated there", method.as_str())),
         307 | 308 => method,
         _ => return Redirect::No,
     };
@@ -106,6 +109,18 @@ mod tests {
         };
         assert_eq!([next(302), next(307), next(308)], [Some(Method::Get), Some(Method::Post), Some(Method::Post)]);
         assert_eq!([next(200), next(304), next(300)], [None; 3]);
+    }
+
+    #[test]
+    fn a_head_stays_one_and_what_changes_something_is_not_turned_into_a_get() {
+        let base: Uri = "http://h/a".parse().unwrap();
+        let location = HeaderValue::from_static("/b");
+        let next = |method, status| next(method, &base, status, Some(&location));
+        assert!(matches!(next(Method::Head, 302), Redirect::To(Method::Head, _)));
+        assert!(matches!(next(Method::Put, 307), Redirect::To(Method::Put, _)));
+        for method in [Method::Put, Method::Delete] {
+            assert!(matches!(next(method, 302), Redirect::Nowhere(_)), "{method:?}");
+        }
     }
 
     #[test]

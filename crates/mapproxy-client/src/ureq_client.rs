@@ -19,7 +19,8 @@ use crate::proxy::Proxies;
 use crate::redirect::{self, Redirect};
 use crate::transport::{self, Connections, noting_connections};
 use crate::{
-    ClientError, Credentials, ErrorKind, HttpClient, Limited, Method, RedactedUrl, UpstreamRequest, UpstreamResponse,
+    ClientError, Credentials, ErrorKind, HttpClient, Limited, Method, Peer, RedactedUrl, UpstreamRequest,
+    UpstreamResponse,
 };
 
 /// How to speak to upstream servers.
@@ -159,7 +160,7 @@ impl Clients {
 ///
 /// Redirects are followed (up to `redirect::LIMIT`), Basic and Digest challenges answered with the request's
 /// credentials; a whole exchange may last ten time-outs, at least five minutes. Each request writes a line to the log
-/// target `mapproxy.source.request`: method, URL, status, KiB, milliseconds.
+/// target of its [`Peer`]: method, URL, status, KiB, milliseconds.
 #[derive(Debug)]
 pub struct UreqClient {
     connections: Arc<Connections>,
@@ -184,10 +185,16 @@ impl HttpClient for UreqClient {
             bytes: answer.as_ref().ok().map(|response| response.body.len() as u64),
             duration: started.elapsed(),
         });
-        if let Err(error) = &answer {
+        if let Err(error) = &answer
+            && !(request.peer == Peer::Store && error.status() == Some(404))
+        {
             mapproxy_trace::error(error);
         }
-        if log::log_enabled!(target: "mapproxy.source.request", log::Level::Info) {
+        let (target, level) = match request.peer {
+            Peer::Source => ("mapproxy.source.request", log::Level::Info),
+            Peer::Store => ("mapproxy.cache.request", log::Level::Debug),
+        };
+        if log::log_enabled!(target: target, level) {
             let status = match &answer {
                 Ok(response) => Some(response.status),
                 Err(error) => error.status(),
@@ -196,7 +203,7 @@ impl HttpClient for UreqClient {
             let kib = answer.as_ref().map_or("-".to_owned(), |r| format!("{:.1}", r.body.len() as f64 / 1024.0));
             let url = RedactedUrl::new(&request.url).as_str().replace(' ', "");
             let ms = started.elapsed().as_millis();
-            log::info!(target: "mapproxy.source.request", "{} {url} {status} {kib} {ms}", request.method.as_str());
+            log::log!(target: target, level, "{} {url} {status} {kib} {ms}", request.method.as_str());
         }
         answer
     }
@@ -231,20 +238,20 @@ impl UreqClient {
             })?;
             let status = response.status().as_u16();
             match redirect::next(hop.method, &hop.uri, status, response.headers().get(LOCATION)) {
-                Redirect::No if (200..300).contains(&status) && status != 204 => {
-                    return self.read(response).map_err(|(kind, reason)| fail(kind, reason));
+                Redirect::No if is_success(hop.method, status) => {
+                    return self.read(hop.method, response).map_err(|(kind, reason)| fail(kind, reason));
                 }
                 Redirect::No => {
                     let challenge = response.headers().get(WWW_AUTHENTICATE).filter(|_| status == 401);
                     let challenge = challenge.and_then(|value| value.to_str().ok()).map(str::to_owned);
-                    drain(response);
+                    let answer = short_answer(response);
                     let reason = if status == 204 { "204 No Content".to_owned() } else { status.to_string() };
-                    return Err(ClientError { challenge, ..fail(ErrorKind::Status(status), reason) });
+                    return Err(ClientError { challenge, answer, ..fail(ErrorKind::Status(status), reason) });
                 }
                 Redirect::To(method, uri) => {
                     drain(response);
                     hop.at_origin = self::origin(&uri) == origin;
-                    hop.body = hop.body.filter(|_| method == Method::Post);
+                    hop.body = hop.body.filter(|_| method.has_body());
                     hop.method = method;
                     hop.uri = uri;
                 }
@@ -328,7 +335,7 @@ impl UreqClient {
                 headers.remove(AUTHORIZATION);
                 headers.remove(COOKIE);
             }
-            if hop.method == Method::Get {
+            if !hop.method.has_body() {
                 headers.remove(CONTENT_TYPE);
             }
             let cookie = self.cookies.as_ref().and_then(|jar| jar.header(&hop.uri));
@@ -346,7 +353,8 @@ impl UreqClient {
             }
         }
         let response = match hop.body {
-            Some(body) if hop.method == Method::Post => agent.run(builder.body(body)?),
+            Some(body) if hop.method.has_body() => agent.run(builder.body(body)?),
+            _ if hop.method.has_body() => agent.run(builder.body(&[][..])?),
             _ => agent.run(builder.body(())?),
         }?;
         if let Some(jar) = &self.cookies {
@@ -355,10 +363,11 @@ impl UreqClient {
         Ok(response)
     }
 
-    fn read(&self, response: Response<Body>) -> Result<UpstreamResponse, (ErrorKind, String)> {
+    fn read(&self, method: Method, response: Response<Body>) -> Result<UpstreamResponse, (ErrorKind, String)> {
         let limit = self.options.max_body;
         let (parts, body) = response.into_parts();
-        let announced = body.content_length();
+        // What a HEAD announces is what a GET would give.
+        let announced = if method == Method::Head { Some(0) } else { body.content_length() };
         let too_large = || (ErrorKind::TooLarge, format!("more than {limit} bytes"));
         if announced.is_some_and(|length| length > limit) {
             return Err(too_large());
@@ -382,6 +391,21 @@ impl UreqClient {
             body: bytes.into(),
         })
     }
+}
+
+/// Nothing to read is no answer to who asked for something; who wanted something done is content.
+fn is_success(method: Method, status: u16) -> bool {
+    (200..300).contains(&status) && (status != 204 || !matches!(method, Method::Get | Method::Post))
+}
+
+/// What a server says of a failure, if it is short. Reading it to its end also frees the connection.
+fn short_answer(response: Response<Body>) -> bytes::Bytes {
+    const SHORT: u64 = 16 * 1024;
+    let mut bytes = Vec::new();
+    let mut reader = response.into_body().into_reader();
+    let complete = reader.by_ref().take(SHORT).read_to_end(&mut bytes).is_ok();
+    let _ = std::io::copy(&mut reader.take(64 * 1024), &mut std::io::sink());
+    if complete { bytes.into() } else { bytes::Bytes::new() }
 }
 
 /// Reads what little is left, so that the connection can be used again; a longer rest closes it.

@@ -61,8 +61,10 @@ impl RedactedUrl {
             None => url.to_owned(),
         };
         if let Some(query) = text.find('?') {
-            let redacted: Vec<_> = text[query + 1..].split('&').map(redact_parameter).collect();
-            text = format!("{}?{}", &text[..query], redacted.join("&"));
+            let parameters = text[query + 1..].split('&').filter(|parameter| !is_amazon_signature(parameter));
+            let redacted: Vec<_> = parameters.map(redact_parameter).collect();
+            let mark = if redacted.is_empty() { "" } else { "?" };
+            text = format!("{}{mark}{}", &text[..query], redacted.join("&"));
         }
         RedactedUrl(text)
     }
@@ -97,6 +99,11 @@ fn parts(url: &str) -> Option<(&str, &str, &str)> {
         _ => end,
     };
     Some((scheme, &rest[..end], &rest[end..]))
+}
+
+/// The parameters of a signed S3 URL are no part of the address; some of them open the door for a while.
+fn is_amazon_signature(parameter: &str) -> bool {
+    parameter.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
 }
 
 fn redact_parameter(parameter: &str) -> String {
@@ -148,6 +155,8 @@ mod tests {
         assert_eq!(redacted("http://u:p@h/p?layers=a&Token=xyz&KEY=1&x"), "http://h/p?layers=a&Token=…&KEY=…&x");
         assert_eq!(redacted("https://h/keys?monkey=1"), "https://h/keys?monkey=1");
         assert_eq!(redacted("not a url"), "not a url");
+        assert_eq!(redacted("http://h/b/k?X-Amz-Credential=a&X-Amz-Signature=b"), "http://h/b/k");
+        assert_eq!(redacted("http://h/b?list-type=2&x-amz-security-token=b"), "http://h/b?list-type=2");
         assert!(!format!("{:?}", Credentials::new("u", "geheim")).contains("geheim"));
     }
 }

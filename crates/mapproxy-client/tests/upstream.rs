@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mapproxy_client::{
-    ClientError, ClientOptions, Clients, Credentials, ErrorKind, HttpClient, UpstreamRequest, UpstreamResponse,
+    ClientError, ClientOptions, Clients, Credentials, ErrorKind, HttpClient, Method, UpstreamRequest, UpstreamResponse,
 };
 
 /// A server; a script answers each request.
@@ -519,4 +519,41 @@ fn each_request_is_a_line_in_the_log() {
     let milliseconds = good.strip_prefix(&format!("GET http://{}/logged?key=… 200 12.3 ", server.address));
     milliseconds.unwrap_or_else(|| panic!("{good}")).parse::<u32>().unwrap();
     assert!(bad.starts_with("GET http://127.0.0.1:1/logged/") && bad.contains(" - - "), "{bad}");
+}
+
+#[test]
+fn a_put_carries_its_body_and_nothing_to_read_is_its_success() {
+    let server = Server::answering("HTTP/1.1 204 No Content\r\n\r\n");
+    let client = client(ClientOptions::default());
+    let put = UpstreamRequest::put(server.url("/key"), "image/png", "tile");
+    assert_eq!(client.send(&put).unwrap().status, 204);
+    assert_eq!(client.send(&UpstreamRequest::new(Method::Delete, server.url("/key"))).unwrap().status, 204);
+    let nothing = client.send(&UpstreamRequest::get(server.url("/key"))).unwrap_err();
+    assert_eq!(nothing.kind, ErrorKind::Status(204));
+    let requests = server.requests();
+    assert!(requests[0].starts_with("PUT /key HTTP/1.1\r\n"), "{}", requests[0]);
+    assert!(requests[0].to_lowercase().contains("content-type: image/png"), "{}", requests[0]);
+    assert!(requests[0].ends_with("\r\n\r\ntile"), "{}", requests[0]);
+    assert!(requests[1].starts_with("DELETE /key HTTP/1.1\r\n"), "{}", requests[1]);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1, "the connection is used again");
+}
+
+#[test]
+fn a_head_is_not_waited_for_by_its_announced_length() {
+    let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n");
+    let client = client(ClientOptions::default());
+    let head = UpstreamRequest::new(Method::Head, server.url("/key"));
+    for _ in 0..2 {
+        let answer = client.send(&head).unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, 0));
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1, "the connection is used again");
+}
+
+#[test]
+fn a_failure_tells_what_the_server_said() {
+    let server = Server::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 12\r\n\r\nNoSuchBucket");
+    let client = client(ClientOptions::default());
+    let error = client.send(&UpstreamRequest::get(server.url("/key"))).unwrap_err();
+    assert_eq!((error.status(), &error.answer[..]), (Some(404), &b"NoSuchBucket"[..]));
 }
