@@ -186,6 +186,14 @@ impl TileSet {
         self.manager.grid()
     }
 
+    /// The format of the tiles as requests and addresses name it (`png`). Tiles of mixed formats are asked for as PNG.
+    pub fn format(&self) -> &str {
+        match self.image().format.as_ref().map_or("png", |format| format.ext()) {
+            "mixed" => "png",
+            ext => ext,
+        }
+    }
+
     /// Of the tiles' pictures.
     pub fn image(&self) -> &Arc<ImageOptions> {
         self.manager.image()

@@ -134,6 +134,12 @@ impl JwtAlgorithm {
         ("ES384", Self::ES384),
         ("EdDSA", Self::EdDSA),
     ];
+
+    /// The name in tokens.
+    pub fn as_str(self) -> &'static str {
+        // Listed in the order of the variants.
+        Self::ALL[self as usize].0
+    }
 }
 
 /// What somebody may see.
@@ -180,4 +186,16 @@ impl LayerGrant {
     /// All that can be done, everywhere.
     pub const ALL: LayerGrant =
         LayerGrant { map: true, tile: true, featureinfo: true, legendgraphic: true, limited_to: None };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_have_their_own_names() {
+        for (name, algorithm) in JwtAlgorithm::ALL {
+            assert_eq!(algorithm.as_str(), name);
+        }
+    }
 }

@@ -8,42 +8,9 @@ use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use mapproxy_client::{HttpClient, UpstreamRequest};
+pub use mapproxy_config::checked::JwtAlgorithm as Algorithm;
 use ring::{hmac, signature};
 use serde_json::{Map, Value};
-
-/// How a token is signed (RFC 7518, 3.1; RFC 8037).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are the standard's")]
-pub enum Algorithm {
-    HS256,
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
-}
-
-impl Algorithm {
-    /// The name in tokens.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Algorithm::HS256 => "HS256",
-            Algorithm::RS256 => "RS256",
-            Algorithm::RS384 => "RS384",
-            Algorithm::RS512 => "RS512",
-            Algorithm::PS256 => "PS256",
-            Algorithm::PS384 => "PS384",
-            Algorithm::PS512 => "PS512",
-            Algorithm::ES256 => "ES256",
-            Algorithm::ES384 => "ES384",
-            Algorithm::EdDSA => "EdDSA",
-        }
-    }
-}
 
 /// A set of keys.
 #[derive(Debug, Default)]

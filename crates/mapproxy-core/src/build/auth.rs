@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::HeaderName;
 use mapproxy_client::{Credentials, HttpClient, Method};
 use mapproxy_config::Origin;
-use mapproxy_config::checked::{self, HttpOptions, JwtAlgorithm, JwtKeys};
+use mapproxy_config::checked::{self, HttpOptions, JwtKeys};
 
 use super::Parts;
 use crate::auth::{
-    Algorithm, ApiKeys, ByCredentials, Decision, Endpoint, EndpointOptions, Feature, FetchedKeys, Gate, Grant, Jwt,
-    JwtOptions, KeySet, Keys, MAX_ANSWER, Partial,
+    ApiKeys, ByCredentials, Decision, Endpoint, EndpointOptions, Feature, FetchedKeys, Gate, Grant, Jwt, JwtOptions,
+    KeySet, Keys, MAX_ANSWER, Partial,
 };
 
 /// Headers that are not about who asks.
@@ -79,7 +79,7 @@ impl Parts<'_> {
             JwtKeys::Url(url) => FetchedKeys::new(url, config.refresh, self.small_client(&config.http, at)?).into(),
         };
         let options = JwtOptions {
-            algorithms: config.algorithms.iter().copied().map(algorithm).collect(),
+            algorithms: config.algorithms.clone(),
             issuers: config.issuers.clone(),
             audiences: config.audiences.clone(),
             leeway: config.leeway,
@@ -147,20 +147,5 @@ fn all_or_nothing<T>(part: Option<Option<T>>) -> Option<Option<T>> {
     match part {
         None => Some(None),
         Some(built) => built.map(Some),
-    }
-}
-
-fn algorithm(name: JwtAlgorithm) -> Algorithm {
-    match name {
-        JwtAlgorithm::HS256 => Algorithm::HS256,
-        JwtAlgorithm::RS256 => Algorithm::RS256,
-        JwtAlgorithm::RS384 => Algorithm::RS384,
-        JwtAlgorithm::RS512 => Algorithm::RS512,
-        JwtAlgorithm::PS256 => Algorithm::PS256,
-        JwtAlgorithm::PS384 => Algorithm::PS384,
-        JwtAlgorithm::PS512 => Algorithm::PS512,
-        JwtAlgorithm::ES256 => Algorithm::ES256,
-        JwtAlgorithm::ES384 => Algorithm::ES384,
-        JwtAlgorithm::EdDSA => Algorithm::EdDSA,
     }
 }

@@ -8,7 +8,7 @@ use super::{Demo, Frame};
 use crate::auth::Permit;
 use crate::services::tms::Tms;
 use crate::services::wms::WmsVersion;
-use crate::{Incoming, MapLayer, TileSet};
+use crate::{Incoming, MapLayer};
 
 #[derive(Template)]
 #[template(path = "demo/index.html")]
@@ -149,7 +149,7 @@ fn rows(visible: &Tiled<'_>, tms: Option<&std::sync::Arc<Tms>>) -> Vec<TiledRow>
         let grid = set.grid();
         let srs = grid.srs().code().to_owned();
         let index = rows.iter().position(|row| row.name == **name).unwrap_or_else(|| {
-            rows.push(TiledRow { name: (*name).to_owned(), format: public_format(set), sets: Vec::new() });
+            rows.push(TiledRow { name: (*name).to_owned(), format: set.format().to_owned(), sets: Vec::new() });
             rows.len() - 1
         });
         let sets = &mut rows[index].sets;
@@ -174,10 +174,4 @@ fn kml_rows(kml: &Tms, visible: &Tiled<'_>) -> Vec<KmlRow> {
     }
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     rows
-}
-
-/// The end of tiles' addresses.
-pub(super) fn public_format(set: &TileSet) -> String {
-    let ext = set.image().format.as_ref().map_or("png", |format| format.ext());
-    if ext == "mixed" { "png".to_owned() } else { ext.to_owned() }
 }

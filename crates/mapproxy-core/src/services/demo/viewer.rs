@@ -9,7 +9,6 @@ use mapproxy_map::Dimension;
 use mapproxy_map::info::InfoKind;
 use serde::Serialize;
 
-use super::index::public_format;
 use super::snippets::{self, Snippet, TiledSnippets, WmsSnippets};
 use super::visible::Tiled;
 use super::{Demo, Failure, Frame, encode, start_view, visible};
@@ -252,19 +251,19 @@ impl Demo {
         let wmts = self.options.wmts.as_ref().ok_or_else(no_service)?;
         let visible = self.visible_wmts(request).ok_or_else(no_service)?;
         let set = choose(&visible.of_layer(name), request)?;
-        let format = public_format(set);
+        let format = set.format();
         let grid = set.grid().name();
         let dimensions = self.tile_layer(name).map(|layer| chosen(&layer.dimensions, request)).unwrap_or_default();
         let path = match wmts.template() {
-            Some(template) => tile_path(template, name, grid, &format, &dimensions),
-            None => kvp_path("GetTile", name, grid, &format, &dimensions),
+            Some(template) => tile_path(template, name, grid, format, &dimensions),
+            None => kvp_path("GetTile", name, grid, format, &dimensions),
         };
         let capabilities = match wmts.template() {
             Some(_) => "/wmts/1.0.0/WMTSCapabilities.xml",
             None => "/service?SERVICE=WMTS&REQUEST=GetCapabilities&VERSION=1.0.0",
         };
         let (info, info_formats) = match visible.permit.allows_info(Some(name)) {
-            true => wmts_info(wmts, name, grid, &format, &dimensions).unzip(),
+            true => wmts_info(wmts, name, grid, format, &dimensions).unzip(),
             false => (None, None),
         };
         let info_formats = info_formats.unwrap_or_default();
@@ -276,7 +275,7 @@ impl Demo {
             grid: set.grid(),
             document: capabilities,
             xyz_path: is_xyz(set.grid()).then_some(&*path),
-            format: &format,
+            format,
         });
         let url = format!("..{path}");
         let layer = TiledLayer {
@@ -300,7 +299,7 @@ impl Demo {
         let visible = self.visible_tms(request).ok_or_else(no_service)?;
         let set = choose(&visible.of_layer(name), request)?;
         let (spec, levels) = tms.spec_and_levels(name, set).ok_or(Failure::NoSuch("no such layer"))?;
-        let format = public_format(set);
+        let format = set.format();
         let tile_map = format!("/tms/1.0.0/{}/{}", encode(name), encode(spec));
         let xyz = format!("/tiles/{}/{}/{{z}}/{{x}}/{{y}}.{format}?origin=nw", encode(name), encode(spec));
         let script = request.urls().script;
@@ -310,7 +309,7 @@ impl Demo {
             grid: set.grid(),
             document: &tile_map,
             xyz_path: is_xyz(set.grid()).then_some(&*xyz),
-            format: &format,
+            format,
         });
         let url = format!("..{tile_map}/{{z}}/{{x}}/{{y}}.{format}");
         let layer = TiledLayer {
@@ -350,7 +349,7 @@ impl Demo {
             facts.push(("Levels", format!("{first} to {last}")));
         }
         let size = grid.tile_size();
-        facts.push(("Tiles", format!("{} × {} pixels, {}", size.width, size.height, public_format(layer.set))));
+        facts.push(("Tiles", format!("{} × {} pixels, {}", size.width, size.height, layer.set.format())));
         facts.push(("Cache", layer.set.cache_name().to_owned()));
         let parameter = layer.service.parameter();
         let options = sets.iter().map(|(name, text)| (*name, text.as_str()));

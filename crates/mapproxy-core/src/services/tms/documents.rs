@@ -7,7 +7,7 @@ use mapproxy_grid::{Bbox, MapExtent};
 use mapproxy_map::ogc::float;
 
 use super::super::markup::{escape, escape_config};
-use super::{TileMap, Tms, public_ext, srs_name};
+use super::{TileMap, Tms, srs_name};
 use crate::Response;
 use crate::auth::Permit;
 use crate::request::Urls;
@@ -92,7 +92,7 @@ impl Tms {
             "  <BoundingBox minx=\"{min_x}\" miny=\"{min_y}\" maxx=\"{max_x}\" maxy=\"{max_y}\"/>\n  \
              <Origin x=\"{x}\" y=\"{y}\"/>"
         );
-        let ext = map.tiles.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
+        let ext = map.tiles.format();
         let (width, height) = (grid.tile_size().width, grid.tile_size().height);
         let ext = escape(ext);
         let _ = writeln!(

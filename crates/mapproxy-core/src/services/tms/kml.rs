@@ -8,7 +8,7 @@ use http::header::CACHE_CONTROL;
 use mapproxy_grid::{Bbox, GridError, MapExtent, Origin, Srs, TileCoord, TileGrid};
 
 use super::super::markup::{escape, escape_config};
-use super::{TileMap, Tms, has_sqrt2_levels, public_ext};
+use super::{TileMap, Tms, has_sqrt2_levels};
 use crate::conditional::public_for;
 use crate::response::respond;
 use crate::{Incoming, Response};
@@ -35,7 +35,7 @@ impl Tms {
     ) -> Result<Response, GridError> {
         let grid = map.tiles.grid();
         let url = format!("{}/kml/{}/{}", escape(&request.urls().script), escape(&map.layer), escape(&map.spec));
-        let format = map.tiles.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
+        let format = map.tiles.format();
         let lod = grid.tile_size().width / 2;
 
         let mut xml =

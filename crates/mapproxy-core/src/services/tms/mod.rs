@@ -274,7 +274,7 @@ impl Tms {
         let (y, ext) = y_ext.split_once('.').ok_or_else(|| invalid_request(request))?;
         let place = parse_place(request, [z, x, y])?;
         let map = self.find(layer, spec, dialect)?;
-        let format = map.tiles.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
+        let format = map.tiles.format();
         if ext != format {
             return Err(TmsError::NotFound(format!("invalid format ({ext}). this tile set only supports ({format})")));
         }
@@ -422,9 +422,4 @@ fn has_sqrt2_levels(grid: &TileGrid) -> bool {
         [first, second, ..] => (first.resolution / second.resolution - std::f64::consts::SQRT_2).abs() < 1e-6,
         _ => false,
     }
-}
-
-/// The extension in URLs: mixed caches claim PNG.
-fn public_ext(ext: &str) -> &str {
-    if ext == "mixed" { "png" } else { ext }
 }

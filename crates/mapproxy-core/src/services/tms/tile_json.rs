@@ -7,7 +7,7 @@ use http::StatusCode;
 use mapproxy_grid::{Bbox, MapExtent, Origin, Srs};
 use serde::Serialize;
 
-use super::{Dialect, TileMap, Tms, TmsError, public_ext};
+use super::{Dialect, TileMap, Tms, TmsError};
 use crate::auth::{Operation, Permit, Refusal};
 use crate::layers::Attribution;
 use crate::response::respond;
@@ -82,7 +82,7 @@ impl Tms {
 
     fn describe<'a>(&self, map: &'a TileMap, extent: &MapExtent, maxzoom: u8, script: &str) -> TileJson<'a> {
         let grid = map.tiles.grid();
-        let format = map.tiles.image().format.as_ref().map_or("png", |format| public_ext(format.ext()));
+        let format = map.tiles.format();
         // `xyz` counts rows from the north.
         let origin = self.options.tiles_origin.unwrap_or(grid.origin());
         let query = if origin == Origin::UpperLeft { "" } else { "?origin=nw" };

@@ -118,7 +118,7 @@ impl Wmts {
                 );
             }
             let Some(first) = sets.first() else { continue };
-            let format = format_of(first).to_owned();
+            let format = first.format().to_owned();
             let extent = first.extent.clone();
             by_name.insert(layer.name.clone(), layers.len());
             let (name, title, abstract_) = (layer.name, layer.title, layer.metadata.abstract_.clone());
@@ -236,7 +236,7 @@ impl Wmts {
         })?;
         if let Some(format) = wanted.format.filter(|format| !format.is_empty()) {
             let ext = format.strip_prefix("image/").unwrap_or(format);
-            let own = format_of(set);
+            let own = set.format();
             if ext != own {
                 let message = format!("invalid format ({ext}). this tile set only supports ({own})");
                 return Err(WmtsError::invalid(message, Some("format")));
@@ -316,12 +316,6 @@ impl WmtsLayer {
         let resolved = dimension::resolve(&self.dimensions, &asked, Omitted::Default);
         resolved.map(|(values, _)| values).map_err(|error| WmtsError::invalid(error.to_string(), None))
     }
-}
-
-/// The format of tiles as requests name it. Tiles of mixed formats are asked for as PNG.
-fn format_of(tiles: &TileSet) -> &str {
-    let ext = tiles.image().format.as_ref().map_or("png", |format| format.ext());
-    if ext == "mixed" { "png" } else { ext }
 }
 
 /// KVP GetTile: OGC 07-057r7, table 29.
