@@ -100,50 +100,7 @@ impl TileLocker {
 
     /// Waits for a tile (of a meta tile, its main tile) and locks it.
     pub fn lock(&self, tile: TileCoord, dimensions: &Dimensions) -> Result<TileLock, LockError> {
-        let path = self.path(tile, dimensions);
-        let begun = Instant::now();
-        loop {
-            match self.try_lock(&path) {
-                Ok(Some(lock)) => return Ok(lock),
-                Ok(None) => {}
-                Err(error) => {
-                    return Err(LockError::File { path, reason: explain(&error) });
-                }
-            }
-            if begun.elapsed() >= self.timeout {
-                return Err(LockError::Timeout { path, waited: self.timeout });
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
-    fn try_lock(&self, path: &Path) -> io::Result<Option<TileLock>> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)
-        };
-        let mut file = with_directory(crate::fs::parent(path), self.permissions, open)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        // Its former holder may have removed the file between our opening and our locking it; the name is then free
-        // for another file, and what we hold locks nothing.
-        let held = file.metadata()?;
-        match fs::symlink_metadata(path) {
-            Ok(named) if named.ino() == held.ino() && named.dev() == held.dev() => {}
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        if held.len() == 0 {
-            // A file left behind by another user may be locked, but not changed in mode.
-            self.permissions.apply_to_file(&file)?;
-        }
-        file.set_len(0)?;
-        writeln!(file, " {}", std::process::id())?;
-        Ok(Some(TileLock { file, path: path.to_owned() }))
+        lock_file(&self.path(tile, dimensions), self.timeout, self.permissions)
     }
 
     /// Removes lock files that nobody holds and that are older than any wait: left behind by processes that died.
@@ -162,6 +119,51 @@ impl TileLocker {
             }
         }
     }
+}
+
+/// Waits until nobody holds the lock file at `path`, and holds it: as MapProxy locks what it makes or changes.
+pub(crate) fn lock_file(path: &Path, timeout: Duration, permissions: Permissions) -> Result<TileLock, LockError> {
+    let begun = Instant::now();
+    loop {
+        match try_lock(path, permissions) {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) => {}
+            Err(error) => return Err(LockError::File { path: path.to_owned(), reason: explain(&error) }),
+        }
+        if begun.elapsed() >= timeout {
+            return Err(LockError::Timeout { path: path.to_owned(), waited: timeout });
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn try_lock(path: &Path, permissions: Permissions) -> io::Result<Option<TileLock>> {
+    let open = || {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)
+    };
+    let mut file = with_directory(crate::fs::parent(path), permissions, open)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // Its former holder may have removed the file between our opening and our locking it; the name is then free for
+    // another file, and what we hold locks nothing.
+    let held = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) if named.ino() == held.ino() && named.dev() == held.dev() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    if held.len() == 0 {
+        // A file left behind by another user may be locked, but not changed in mode.
+        permissions.apply_to_file(&file)?;
+    }
+    file.set_len(0)?;
+    writeln!(file, " {}", std::process::id())?;
+    Ok(Some(TileLock { file, path: path.to_owned() }))
 }
 
 impl Drop for TileLock {
