@@ -289,15 +289,17 @@ impl TileManager {
         Ok(Loaded { tiles, missing })
     }
 
-    /// Which of the tiles are kept and fresh; `None` for the others.
+    /// Which of the tiles are kept and fresh, now that a lock was waited for; `None` for the others.
     pub(crate) fn load_fresh(
         &self,
         keys: &[TileKey],
         oldest: Option<SystemTime>,
     ) -> Result<Vec<Option<Tile>>, MapError> {
-        let kept = self.load_stored(keys, oldest)?;
+        let store = keys.first().and_then(|key| self.store_for(&key.dimensions));
+        let Some(store) = store else { return Ok(vec![None; keys.len()]) };
+        let stored = store.reload(keys).map_err(|error| self.store_failed(&error))?;
+        let kept = keys.iter().zip(stored).map(|(key, stored)| self.judge(key.coord, stored, oldest));
         Ok(kept
-            .into_iter()
             .map(|kept| match kept {
                 Kept::Fresh(tile) => Some(tile),
                 Kept::Stale(_) | Kept::Missing => None,

@@ -272,6 +272,10 @@ impl TileStore for FileStore {
         keys.iter().map(|key| self.load(key)).collect()
     }
 
+    fn reload(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
+        self.load_many(keys)
+    }
+
     fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
         tiles.iter().try_for_each(|(key, tile)| self.store(key, tile))
     }

@@ -90,6 +90,10 @@ pub trait TileStore: fmt::Debug + Send + Sync {
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
         keys.iter().map(|key| self.load(key)).collect()
     }
+    /// The same for who has waited for a lock: the tiles as they are kept now, and not copies that may be older.
+    fn reload(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
+        self.load_many(keys)
+    }
     /// Several tiles at once.
     fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
         tiles.iter().try_for_each(|(key, tile)| self.store(key, tile))
