@@ -38,15 +38,17 @@ def config(upstream, layout="tc", format="image/png", request_format="image/png"
     )
 
 
-def path(tile, extension="png"):
-    return "/wmts/plain/GLOBAL_WEBMERCATOR/%d/%d/%d.%s" % (*tile, extension)
+def path(tile, extension="png", cache="plain"):
+    return "/wmts/%s/GLOBAL_WEBMERCATOR/%d/%d/%d.%s" % (cache, *tile, extension)
 
 
 def files(folder):
     """Relative paths of all tiles in the cache."""
     cache = folder / "cache"
     return sorted(
-        str(file.relative_to(cache)) for file in cache.rglob("*") if file.is_file() and file.suffix != ".lck"
+        str(file.relative_to(cache))
+        for file in cache.rglob("*")
+        if file.is_file() and not file.name.endswith((".lck", "-wal", "-shm"))
     )
 
 
@@ -63,18 +65,47 @@ def assert_the_second_serves_what_the_first_stored(first, second, upstream, fold
     assert files(folder) == written, "the second server stored tiles again, elsewhere"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_original_reads_what_we_store(serve, serve_original, upstream, folder, layout):
-    ours = serve(config(upstream, layout))
-    theirs = serve_original()
-    assert_the_second_serves_what_the_first_stored(ours, theirs, upstream, folder)
+# Each is a cache of its own.
+STORES = {
+    **{layout: f"{{type: file, directory_layout: {layout}}}" for layout in LAYOUTS},
+    "by_grid_name": "{type: file, use_grid_names: true}",
+    "mbtiles": "{type: mbtiles}",
+    "mbtiles_wal": "{type: mbtiles, filename: other.mbtiles, sqlite_wal: true}",
+    "sqlite": "{type: sqlite}",
+    "sqlite_wal": "{type: sqlite, directory: levels, sqlite_wal: true, ttl: 3600}",
+    "geopackage": "{type: geopackage}",
+    "geopackage_levels": "{type: geopackage, levels: true, table_name: some-tiles}",
+    "compact_1": "{type: compact, version: 1}",
+    "compact_2": "{type: compact, version: 2}",
+}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_we_read_what_the_original_stores(serve, serve_original, upstream, folder, layout):
-    theirs = serve_original(config(upstream, layout))
-    ours = serve()
-    assert_the_second_serves_what_the_first_stored(theirs, ours, upstream, folder)
+def config_of_stores(upstream):
+    layers = "".join(f"  - {{name: {name}, title: {name}, sources: [{name}]}}\n" for name in STORES)
+    caches = "".join(
+        f"  {name}:\n    grids: [GLOBAL_WEBMERCATOR]\n    sources: [upstream]\n    meta_size: [2, 2]\n"
+        f"    meta_buffer: 10\n    cache: {options}\n"
+        for name, options in STORES.items()
+    )
+    return (
+        f"services: {{wmts: {{}}}}\nlayers:\n{layers}caches:\n{caches}sources:\n"
+        f"  upstream: {{type: wms, req: {{url: '{upstream.url}/wms', layers: any}}}}\nglobals:\n  cache: {{base_dir: cache}}\n"
+    )
+
+
+@pytest.mark.parametrize("first_is_ours", [True, False], ids=["ours-first", "original-first"])
+def test_the_tiles_of_every_store_are_read_by_the_other(serve, serve_original, upstream, folder, first_is_ours):
+    text = config_of_stores(upstream)
+    starters = [serve, serve_original] if first_is_ours else [serve_original, serve]
+    first, second = starters[0](text), starters[1]()
+    stored = {(store, tile): first.get(path(tile, cache=store)) for store in STORES for tile in TILES}
+    assert {answer.status for answer in stored.values()} == {200}, stored
+    written, asked = files(folder), len(upstream.requests)
+    again = {place: second.get(path(place[1], cache=place[0])) for place in stored}
+    wrong = [place for place, answer in again.items() if (answer.status, answer.body) != (200, stored[place].body)]
+    assert not wrong, f"other tiles than those stored: {wrong}"
+    assert len(upstream.requests) == asked, "the second server asked the upstream for tiles that were there"
+    assert files(folder) == written, "the second server stored tiles again, elsewhere"
 
 
 @pytest.mark.parametrize("first_is_ours", [True, False], ids=["ours-first", "original-first"])
