@@ -1,5 +1,6 @@
 //! The layer tree, and the flat list of tiled layers made from it.
 
+use super::values::ResRange;
 use super::{LegendAddress, Name, SourceRef};
 use crate::position::Origin;
 
@@ -74,29 +75,13 @@ pub struct Dimension {
     pub send_default: bool,
 }
 
-/// A range of resolutions, in metres per pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct ResRange {
-    /// `min_res`: the largest resolution shown, `None` for no limit.
-    pub min_res: Option<f64>,
-    /// `max_res`: the smallest resolution shown, `None` for no limit.
-    pub max_res: Option<f64>,
-}
-
-impl ResRange {
-    /// Whether there is no limit at all.
-    pub fn is_unlimited(&self) -> bool {
-        self.min_res.is_none() && self.max_res.is_none()
-    }
-}
-
 /// `md` of a layer: what capabilities documents tell of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LayerMetadata {
     /// `abstract`.
     pub abstract_: Option<String>,
     /// `keyword_list`.
-    pub keyword_list: Vec<super::services::KeywordList>,
+    pub keyword_list: Vec<super::values::KeywordList>,
     /// `attribution`.
     pub attribution: Option<Attribution>,
     /// `identifier`.

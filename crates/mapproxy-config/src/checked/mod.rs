@@ -17,6 +17,7 @@ pub mod seed;
 pub mod services;
 pub mod sources;
 pub mod stores;
+pub mod values;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,18 +33,15 @@ pub use globals::{Globals, HttpMethod, HttpOptions};
 pub use grids::{Grid, GridOrigin, Levels, ResFactor};
 pub use image::{Color, Encoding, ImageDefaults, ImageMode, ImageOptions, Quantizer, Resampling, TiffCompression};
 pub use inspire::Inspire;
-pub use layers::{Dimension, Layer, LayerMetadata, ResRange, TileLayer};
+pub use layers::{Dimension, Layer, LayerMetadata, TileLayer};
 pub use ogcapi::{OgcApi, OgcApiContact, OgcApiMetadata};
 pub use seed::{Cleanup, LevelSelection, RemoveBefore, Seed, SeedConfig};
-pub use services::{
-    BboxSrs, Contact, Demo, InfoType, KeywordList, Kml, OnSourceErrors, ServiceMetadata, Services, Tms, Wms,
-    WmsVersion, Wmts,
-};
+pub use services::{BboxSrs, Contact, Demo, InfoType, Kml, ServiceMetadata, Services, Tms, Wms, Wmts};
 pub use sources::{
-    LegendAddress, OnError, RasterSource, Source, SourceImage, SourceKind, Stylesheet, TileSource, WmsInfo, WmsLegend,
-    WmsSource,
+    LegendAddress, OnError, RasterSource, Source, SourceImage, SourceKind, TileSource, WmsInfo, WmsLegend, WmsSource,
 };
 pub use stores::{CacheStore, CustomStore, FileLayout, FileStore};
+pub use values::{KeywordList, OnSourceErrors, ResRange, Stylesheet, WmsVersion};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::position::{Files, Origin};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::image::ImageOptions;
-use super::services::OnSourceErrors;
+use super::values::OnSourceErrors;
 use crate::position::Origin;
 
 /// `services.ogcapi` over `globals.ogcapi`.

@@ -1,13 +1,12 @@
 //! Services: which protocols are spoken, and what they tell of themselves.
 
-use std::fmt;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::image::ImageOptions;
 use super::ogcapi::OgcApi;
-use super::sources::Stylesheet;
+use super::values::{KeywordList, OnSourceErrors, Stylesheet, WmsVersion};
 use crate::position::Origin;
 
 /// The configured services.
@@ -100,55 +99,6 @@ pub struct BboxSrs {
     pub srs: Arc<str>,
     /// `[min x, min y, max x, max y]`, `None` for the extent of the layers.
     pub bbox: Option<[f64; 4]>,
-}
-
-/// What to do when some sources fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum OnSourceErrors {
-    /// Draw what came, and write the errors on it.
-    #[default]
-    Notify,
-    /// Answer with an exception.
-    Raise,
-}
-
-/// Versions of WMS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WmsVersion {
-    /// 1.0.0
-    V1_0_0,
-    /// 1.1.0
-    V1_1_0,
-    /// 1.1.1
-    V1_1_1,
-    /// 1.3.0
-    V1_3_0,
-}
-
-impl WmsVersion {
-    /// All of them, ascending.
-    pub const ALL: [Self; 4] = [Self::V1_0_0, Self::V1_1_0, Self::V1_1_1, Self::V1_3_0];
-
-    /// As written in requests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V1_0_0 => "1.0.0",
-            Self::V1_1_0 => "1.1.0",
-            Self::V1_1_1 => "1.1.1",
-            Self::V1_3_0 => "1.3.0",
-        }
-    }
-
-    /// The version written as `text`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.as_str() == text)
-    }
-}
-
-impl fmt::Display for WmsVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// `services.wmts`.
@@ -252,13 +202,4 @@ pub struct Contact {
     pub fax: Option<String>,
     /// `email`.
     pub email: Option<String>,
-}
-
-/// Keywords of one vocabulary.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KeywordList {
-    /// `vocabulary`.
-    pub vocabulary: Option<String>,
-    /// `keywords`.
-    pub keywords: Vec<String>,
 }

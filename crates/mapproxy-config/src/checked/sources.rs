@@ -7,8 +7,7 @@ use super::Name;
 use super::coverage::Coverage;
 use super::globals::HttpOptions;
 use super::image::{Color, ImageOptions};
-use super::layers::ResRange;
-use super::services::WmsVersion;
+use super::values::{ResRange, Stylesheet, WmsVersion};
 use crate::position::Origin;
 
 /// Someone who can be asked for maps.
@@ -88,15 +87,6 @@ pub struct WmsInfo {
     pub xslt: Option<Stylesheet>,
     /// `featureinfo_out_format`: what the stylesheet makes, else what goes into it.
     pub out_format: Option<String>,
-}
-
-/// An XSLT stylesheet.
-#[derive(Debug, Clone)]
-pub struct Stylesheet {
-    /// The file, absolute.
-    pub path: PathBuf,
-    /// Where it was written.
-    pub at: Origin,
 }
 
 /// Where the legends of a Web Map Service come from.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, HeaderValue};
-use mapproxy_client::{ClientError, ErrorKind, HttpClient, Method, UpstreamRequest, UpstreamResponse};
+use mapproxy_client::{ClientError, ErrorKind, HttpClient, UpstreamRequest, UpstreamResponse};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -33,8 +33,8 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub struct EndpointOptions {
     /// Where it is.
     pub url: String,
-    /// The question as JSON by POST, or as parameters by GET.
-    pub method: Method,
+    /// The question as JSON by POST; else as parameters by GET.
+    pub post: bool,
     /// Headers of the request that say who asks; they go along. `X-Forwarded-For` gets the address of the client added.
     pub headers: Vec<HeaderName>,
     /// How long an answer holds, unless its `Cache-Control` says less; refusals hold for 5 s at most.
@@ -49,7 +49,7 @@ impl EndpointOptions {
     pub fn new(url: impl Into<String>) -> EndpointOptions {
         EndpointOptions {
             url: url.into(),
-            method: Method::Post,
+            post: true,
             headers: vec![AUTHORIZATION, COOKIE, X_API_KEY],
             remember: Duration::from_secs(60),
             extent: false,
@@ -106,8 +106,8 @@ impl Endpoint {
     fn request(&self, question: &Question<'_>) -> UpstreamRequest {
         let operation = question.operation.as_str();
         let extent = question.extent.filter(|_| self.options.extent);
-        let mut request = match self.options.method {
-            Method::Post => {
+        let mut request = match self.options.post {
+            true => {
                 let mut body = json!({ "operation": operation, "layers": question.layers });
                 if let Some(extent) = extent {
                     body["extent"] = json!({ "srs": extent.srs.code(), "bbox": extent.bbox.to_array() });
@@ -116,7 +116,7 @@ impl Endpoint {
                 request.headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
                 request
             }
-            Method::Get => {
+            false => {
                 let separator = if self.options.url.contains('?') { '&' } else { '?' };
                 let mut url = format!("{}{separator}operation={operation}", self.options.url);
                 let mut add = |name: &str, value: &str| {
@@ -289,7 +289,7 @@ mod tests {
     fn by_get_the_question_is_in_the_address() {
         let client = full();
         let endpoint = endpoint(&client, |options| {
-            (options.method, options.extent) = (Method::Get, true);
+            (options.post, options.extent) = (false, true);
             options.url.push_str("?x=1");
         });
         ask(&endpoint, &["a&b", "c"], &request(&[])).unwrap();

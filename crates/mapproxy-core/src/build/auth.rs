@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderName;
-use mapproxy_client::{Credentials, HttpClient, Method};
+use mapproxy_client::{Credentials, HttpClient};
 use mapproxy_config::Origin;
 use mapproxy_config::checked::{self, HttpOptions, JwtKeys};
 
@@ -60,7 +60,7 @@ impl Parts<'_> {
         }
         let options = EndpointOptions {
             url: config.url.clone(),
-            method: if config.post { Method::Post } else { Method::Get },
+            post: config.post,
             headers,
             remember: config.remember,
             extent: config.extent,
