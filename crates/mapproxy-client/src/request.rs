@@ -178,7 +178,7 @@ pub struct ClientError {
     pub challenge: Option<String>,
     /// What the server said about the failure, as far as it is short (16 KiB): documents of stores and APIs with the
     /// reason in their own words. Empty where it said nothing.
-    pub answer: Bytes,
+    pub answer: Box<[u8]>,
 }
 
 impl ClientError {
@@ -192,7 +192,7 @@ impl ClientError {
             ErrorKind::TooLarge => "Response too large from URL",
             ErrorKind::Local => "Internal HTTP error",
         };
-        ClientError { kind, message, url, reason: reason.into(), challenge: None, answer: Bytes::new() }
+        ClientError { kind, message, url, reason: reason.into(), challenge: None, answer: Box::default() }
     }
 
     /// The status code, where the server sent one.

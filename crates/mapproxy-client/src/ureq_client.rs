@@ -246,7 +246,11 @@ impl UreqClient {
                     let challenge = challenge.and_then(|value| value.to_str().ok()).map(str::to_owned);
                     let answer = short_answer(response);
                     let reason = if status == 204 { "204 No Content".to_owned() } else { status.to_string() };
-                    return Err(ClientError { challenge, answer, ..fail(ErrorKind::Status(status), reason) });
+                    return Err(ClientError {
+                        challenge,
+                        answer: answer.as_ref().into(),
+                        ..fail(ErrorKind::Status(status), reason)
+                    });
                 }
                 Redirect::To(method, uri) => {
                     drain(response);

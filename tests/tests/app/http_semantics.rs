@@ -1,5 +1,4 @@
 //! HTTP, on a whole application: methods, conditions, compression, and what caches may keep.
-#![allow(clippy::unwrap_used)]
 
 use std::io::Read;
 

@@ -1,5 +1,4 @@
 //! Authorization, on whole applications: what each service asks, and what it shows.
-#![allow(clippy::unwrap_used)]
 
 use std::fmt;
 use std::path::Path;

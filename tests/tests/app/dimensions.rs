@@ -1,5 +1,4 @@
 //! Dimensions, styles and decorations on whole applications: what is announced, asked for, kept and refused.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! `globals.auth`, on whole applications: keys, tokens and an endpoint, and what they show of maps, tiles and documents.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::sync::Arc;

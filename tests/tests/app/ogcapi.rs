@@ -1,5 +1,4 @@
 //! OGC API – Maps and Tiles of a whole application.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! Feature info and legends, on whole applications with a scripted upstream server.
-#![allow(clippy::unwrap_used)]
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,4 @@
 //! KML super-overlays of a whole application.
-#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use mapproxy_core::{App, AppBuilder, Application, Response};
