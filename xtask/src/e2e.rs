@@ -12,6 +12,9 @@ pub(crate) struct Arguments {
     /// Command of the mapproxy-util to test, instead of the one built here
     #[arg(long, value_name = "CMD")]
     server: Option<String>,
+    /// The mapproxy-util that is built already, as `cargo test --release` leaves one
+    #[arg(long, conflicts_with = "server")]
+    no_build: bool,
     /// The server is MapProxy 7.0.0: leave out the tests of what differs by intention
     #[arg(long)]
     reference: bool,
@@ -32,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     workspace::run(Command::new(tests.join("setup")).arg(&folder))?;
     let server = match &arguments.server {
         Some(command) => command.clone(),
+        None if arguments.no_build => quoted(&workspace::program()?),
         None => quoted(&workspace::build_program()?),
     };
     let mut pytest = Command::new(folder.join("venv/bin/pytest"));

@@ -28,6 +28,11 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
 /// Builds the program in release mode and returns its path.
 pub(crate) fn build_program() -> Result<PathBuf> {
     run(cargo().args(["build", "--release", "--package", "mapproxy-util"]))?;
+    program()
+}
+
+/// Where `mapproxy-util` is built.
+pub(crate) fn program() -> Result<PathBuf> {
     Ok(target_directory()?.join("release/mapproxy-util"))
 }
 
