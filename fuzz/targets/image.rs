@@ -1,5 +1,6 @@
-//! What an upstream server may send as a picture: decoding it may fail, but neither panic nor take more memory than the
-//! limit allows.
+//! What an upstream server may send, or a cache hold, as a picture: decoding it may fail, but neither panic nor take more
+//! memory than the limit allows. Whether the file is whole is told without decoding, and nothing whole loses its wholeness
+//! by what follows it.
 
 #![no_main]
 
@@ -9,6 +10,10 @@ use mapproxy_image::codec;
 const MAX_PIXELS: u64 = 1 << 20;
 
 fuzz_target!(|data: &[u8]| {
+    if let Ok(codec) = codec::whole(data) {
+        let longer = [data, &[0; 9]].concat();
+        assert_eq!(codec::whole(&longer), Ok(codec));
+    }
     let header = codec::header(data);
     if let Ok(pixels) = codec::decode(data, MAX_PIXELS) {
         let size = pixels.size();

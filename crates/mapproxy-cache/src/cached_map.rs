@@ -56,7 +56,9 @@ impl CachedMap {
             return Ok(None);
         }
         let options = self.manager.image();
+        let mut has_hole = false;
         let mut broken = |place: usize, error: &mapproxy_image::ImageError| {
+            has_hole = true;
             if let Some(Some(coord)) = affected.tiles.get(place) {
                 self.manager.discard(*coord, &dimensions, error);
             }
@@ -68,7 +70,7 @@ impl CachedMap {
         let map = transform::transform(&joined, from, to, options).map_err(|error| self.failed(error))?;
         drop(joined);
         let map = self.cut_at_coverage(map, query)?;
-        Ok(Some(map.with_cacheable(cacheable)))
+        Ok(Some(map.with_cacheable(cacheable && !has_hole)))
     }
 
     fn image_of(&self, tile: Tile) -> Option<MapImage> {
@@ -345,9 +347,13 @@ mod tests {
         let cache = cache(&[&source]).build();
         let (query, broken) = (query([-HALF, -HALF, HALF, HALF], 1000, 1000), TileCoord::new(1, 1, 2));
         map_of(&cache, None).render(&query).unwrap();
-        let whole = cache.stored(broken).unwrap();
-        cache.put(broken, &whole[..whole.len() / 2]);
-        let map = pixels(map_of(&cache, None).render(&query).unwrap());
+        let mut flipped = cache.stored(broken).unwrap();
+        let middle = flipped.len() / 2;
+        flipped[middle..middle + 40].fill(0xa5);
+        cache.put(broken, &flipped);
+        let map = map_of(&cache, None).render(&query).unwrap();
+        assert!(!map.as_ref().unwrap().cacheable(), "nobody may keep a map with a hole");
+        let map = pixels(map);
         let centre = world_color(-HALF / 4.0, -HALF / 4.0);
         assert_ne!(map.pixel(375, 625), centre);
         assert!(cache.stored(broken).is_none());
@@ -355,6 +361,18 @@ mod tests {
         let is = map.pixel(375, 625);
         assert!(is.iter().zip(centre).all(|(is, wanted)| is.abs_diff(wanted) <= 2), "{is:?} instead of {centre:?}");
         assert_eq!(source.times_asked(), 2);
+    }
+
+    #[test]
+    fn a_tile_that_is_cut_off_is_made_anew_before_the_map_is() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let (query, broken) = (query([-HALF, -HALF, HALF, HALF], 1000, 1000), TileCoord::new(1, 1, 2));
+        let first = pixels(map_of(&cache, None).render(&query).unwrap());
+        let whole = cache.stored(broken).unwrap();
+        cache.put(broken, &whole[..whole.len() / 2]);
+        assert_eq!(pixels(map_of(&cache, None).render(&query).unwrap()), first);
+        assert_eq!(cache.stored(broken).unwrap(), whole);
     }
 
     #[test]

@@ -16,9 +16,10 @@ use mapproxy_map::{Dimensions, MapError, MapQuery, MapSource, Purpose};
 use rayon::prelude::*;
 
 use crate::flight::{Flights, Flown};
+use crate::manager::LOG;
 use crate::parallel::try_map;
 use crate::store::{SingleColor, TileData};
-use crate::{Tile, TileKey, TileManager};
+use crate::{LockError, Tile, TileKey, TileManager};
 
 /// How tiles are asked for.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl TileManager {
             match (self.perform(&work.what, &wanted, dimensions, purpose, oldest), fallback) {
                 (Ok(tiles), _) => Ok(tiles),
                 (Err(error), Some(fallback)) if purpose == Purpose::Serve => {
-                    log::warn!(target: "mapproxy.cache.tile", "cache {}: serving tiles that are too old: {error}", self.options.name);
+                    log::warn!(target: LOG, "cache {}: serving tiles that are too old: {error}", self.options.name);
                     Ok(fallback.into_iter().map(|tile| Some(Tile { cacheable: false, ..tile })).collect())
                 }
                 (Err(error), _) => Err(error),
@@ -222,7 +223,21 @@ impl TileManager {
         let locker = self.options.locker.as_ref().filter(|_| self.store_for(dimensions).is_some());
         let Some(locker) = locker else { return self.make(what, wanted, dimensions, purpose) };
         let made = {
-            let _lock = locker.lock(what.main(), dimensions).map_err(|error| error.of_cache(&self.options.name))?;
+            let _lock = match locker.lock(what.main(), dimensions) {
+                Ok(lock) => {
+                    if lock.was_left_behind() {
+                        self.sweep(&what.coords(), dimensions);
+                    }
+                    Some(lock)
+                }
+                Err(error @ LockError::Timeout { .. }) => return Err(error.of_cache(&self.options.name)),
+                // A full disk or a directory that is read-only: nobody else can hold the lock either.
+                Err(LockError::File { path, reason }) => {
+                    let message = format!("lock {}: {reason}", path.display());
+                    self.is_unkept("tiles are made without a lock", &reason, &message);
+                    None
+                }
+            };
             let keys: Vec<_> =
                 wanted.iter().map(|coord| TileKey { coord: *coord, dimensions: Arc::clone(dimensions) }).collect();
             let found: Option<Vec<Tile>> = self.load_fresh(&keys, oldest)?.into_iter().collect();
@@ -235,9 +250,26 @@ impl TileManager {
             }
         };
         if self.creator.locks.fetch_add(1, Ordering::Relaxed) % LOCKS_PER_CLEANING == LOCKS_PER_CLEANING - 1 {
-            locker.remove_stale();
+            locker.remove_stale(|main| {
+                if !self.options.grid.contains_tile(main) {
+                    return;
+                }
+                let what = match &self.creator.mode {
+                    Mode::StoredOnly | Mode::Single => What::Single(main),
+                    Mode::Bulk(grid) | Mode::Meta(grid) => What::Meta(grid.meta_tile(main)),
+                };
+                self.sweep(&what.coords(), &Dimensions::default());
+            });
         }
         made
+    }
+
+    /// Somebody died while making these tiles, whose lock we hold now.
+    fn sweep(&self, coords: &[TileCoord], dimensions: &Dimensions) {
+        if let Some(store) = self.store_for(dimensions) {
+            let key = |coord: &TileCoord| TileKey { coord: *coord, dimensions: Arc::clone(dimensions) };
+            store.sweep(&coords.iter().map(key).collect::<Vec<_>>());
+        }
     }
 
     fn make(
@@ -446,9 +478,7 @@ impl TileManager {
             match store.store_many(&data) {
                 Ok(()) => stored = true,
                 Err(error) if purpose == Purpose::Seed => return Err(self.store_failed(&error)),
-                Err(error) => {
-                    log::error!(target: "mapproxy.cache.tile", "cache {}: a new tile is served but not kept: {error}", self.options.name)
-                }
+                Err(error) => self.is_unkept("new tiles are served but not kept", &error.reason, &error),
             }
         }
         // The times that the next answers will have, so that their validators are those of this one.
@@ -471,6 +501,13 @@ impl TileManager {
             PixelMode::Rgba => SingleColor::Rgba([r, g, b, a]),
             PixelMode::L | PixelMode::Rgb => SingleColor::Rgb([r, g, b]),
         })
+    }
+
+    /// Tells, not too often, of what tiles can be served without.
+    pub(crate) fn is_unkept(&self, what: &str, reason: &str, error: &dyn std::fmt::Display) {
+        self.unkept.about(&format!("{what}: {reason}"), |more| {
+            log::error!(target: LOG, "cache {}: {what}: {error}{more}", self.options.name);
+        });
     }
 
     /// For error messages: the source, or the cache where several were merged.
@@ -834,6 +871,43 @@ mod tests {
         assert!(tile.bytes.is_some() && tile.modified.is_none());
         let seeded = cache.manager.load_many(&[Some(TILE)], &no_dimensions(), Purpose::Seed);
         assert!(matches!(seeded, Err(MapError::Store { .. })));
+    }
+
+    #[test]
+    fn what_a_process_left_behind_that_died_is_swept_away() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let (dead, alive) =
+            (cache.directory.join("4/5/7.png.tmp-dEaD01"), cache.directory.join("4/9/7.png.tmp-aLiVe1"));
+        for path in [&dead, &alive] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "half a tile").unwrap();
+        }
+        let locker = cache.manager.options.locker.as_ref().unwrap();
+        std::fs::create_dir_all(&locker.directory).unwrap();
+        std::fs::write(locker.path(TileCoord::new(4, 4, 4), &no_dimensions()), " 1\n").unwrap();
+        cache.load(TILE).unwrap();
+        assert!(!dead.exists() && alive.exists());
+
+        let stale = locker.path(TileCoord::new(8, 4, 4), &no_dimensions());
+        std::fs::write(&stale, " 1\n").unwrap();
+        let file = std::fs::File::options().write(true).open(&stale).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        for x in 0..LOCKS_PER_CLEANING {
+            cache.load(TileCoord::new(x * 4, 0, 8)).unwrap();
+        }
+        assert!(!alive.exists() && !stale.exists());
+    }
+
+    #[test]
+    fn where_no_lock_can_be_made_tiles_are_made_without() {
+        let source = Arc::new(FakeSource::world());
+        let base = tempfile::tempdir().unwrap();
+        std::fs::write(base.path().join("file"), "").unwrap();
+        let directory = base.path().join("file/locks");
+        let cache = cache(&[&source]).with(|options| options.locker.as_mut().unwrap().directory = directory).build();
+        assert!(cache.load(TILE).unwrap().bytes.is_some());
+        assert_eq!((source.times_asked(), cache.number_stored()), (1, 16));
     }
 
     #[test]

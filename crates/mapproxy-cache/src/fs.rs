@@ -3,6 +3,7 @@
 //! Everything is written under a temporary name (`<file>.tmp-<random>`) beside its place and renamed, so a reader, ours
 //! or a Python MapProxy's, never sees half a file. A write that fails leaves nothing behind.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,6 +17,9 @@ pub struct Permissions {
     /// Mode of new files; `None`: 0664 less the umask.
     pub file: Option<u32>,
 }
+
+/// What stands between a file's name and the random part of its temporary name.
+const TEMPORARY: &str = ".tmp-";
 
 /// Mode of new files before the umask.
 pub(crate) const FILE_MODE: u32 = 0o664;
@@ -49,11 +53,28 @@ pub(crate) fn replace(
     make: impl Fn(&mut tempfile::Builder<'_, '_>) -> io::Result<tempfile::TempPath>,
 ) -> io::Result<()> {
     let mut prefix = path.file_name().unwrap_or_default().to_owned();
-    prefix.push(".tmp-");
+    prefix.push(TEMPORARY);
     with_directory(parent(path), permissions, || {
         let temporary = make(tempfile::Builder::new().prefix(&prefix))?;
         temporary.persist(path).map_err(|error| error.error)
     })
+}
+
+/// Removes those temporary files in `directory` whose files `is_one` wants: left behind by processes that died before they could rename them.
+pub(crate) fn remove_temporary(directory: &Path, is_one: impl Fn(&OsStr, &fs::DirEntry) -> bool) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let bytes = name.as_encoded_bytes();
+        let tail = bytes.windows(TEMPORARY.len()).rposition(|part| part == TEMPORARY.as_bytes());
+        // What lies before the mark is the file's name: cut at ASCII, it is a name again.
+        let file = tail.and_then(|tail| std::str::from_utf8(&bytes[..tail]).ok());
+        if file.is_some_and(|file| is_one(OsStr::new(file), &entry)) && fs::remove_file(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    removed
 }
 
 /// Runs `action`, creating `directory` first if that is what it lacks.

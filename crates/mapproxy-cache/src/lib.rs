@@ -5,6 +5,7 @@
 
 mod cached_legend;
 mod cached_map;
+mod complaints;
 mod creator;
 mod filter;
 mod flight;

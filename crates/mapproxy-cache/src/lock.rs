@@ -43,6 +43,14 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct TileLock {
     file: File,
     path: PathBuf,
+    left_behind: bool,
+}
+
+impl TileLock {
+    /// Its former holder has died without freeing it, perhaps in the middle of storing the tile.
+    pub(crate) fn was_left_behind(&self) -> bool {
+        self.left_behind
+    }
 }
 
 /// A tile that could not be locked.
@@ -98,13 +106,26 @@ impl TileLocker {
         self.directory.join(name)
     }
 
+    /// The tile of a lock file of ours; the reverse of [`TileLocker::path`] without dimensions.
+    fn tile_of(&self, path: &Path) -> Option<TileCoord> {
+        let numbers = path.file_stem()?.to_str()?.strip_prefix(&self.cache_id)?.strip_prefix('-')?;
+        let mut numbers = numbers.split('-');
+        let tile = TileCoord {
+            x: numbers.next()?.parse().ok()?,
+            y: numbers.next()?.parse().ok()?,
+            z: numbers.next()?.parse().ok()?,
+        };
+        numbers.next().is_none().then_some(tile)
+    }
+
     /// Waits for a tile (of a meta tile, its main tile) and locks it.
     pub fn lock(&self, tile: TileCoord, dimensions: &Dimensions) -> Result<TileLock, LockError> {
         lock_file(&self.path(tile, dimensions), self.timeout, self.permissions)
     }
 
-    /// Removes lock files that nobody holds and that are older than any wait: left behind by processes that died.
-    pub fn remove_stale(&self) {
+    /// Removes lock files that nobody holds and that are older than any wait: left behind by processes that died. Before,
+    /// `sweep` gets the tile, unless it is one with dimensions, whose names hide their values.
+    pub fn remove_stale(&self, sweep: impl Fn(TileCoord)) {
         let Some(oldest) = SystemTime::now().checked_sub(self.timeout + GRACE) else { return };
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
@@ -115,7 +136,10 @@ impl TileLocker {
                 && let Ok(file) = File::open(&path)
                 && file.try_lock().is_ok()
             {
-                drop(TileLock { file, path });
+                let lock = TileLock { file, path, left_behind: true };
+                if let Some(tile) = self.tile_of(&lock.path) {
+                    sweep(tile);
+                }
             }
         }
     }
@@ -161,9 +185,11 @@ fn try_lock(path: &Path, permissions: Permissions) -> io::Result<Option<TileLock
         // A file left behind by another user may be locked, but not changed in mode.
         permissions.apply_to_file(&file)?;
     }
-    file.set_len(0)?;
-    writeln!(file, " {}", std::process::id())?;
-    Ok(Some(TileLock { file, path: path.to_owned() }))
+    // For people to read; on a full disk the lock holds without.
+    if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, " {}", std::process::id())) {
+        log::debug!(target: "mapproxy.util.lock", "write {}: {error}", path.display());
+    }
+    Ok(Some(TileLock { file, path: path.to_owned(), left_behind: held.len() > 0 }))
 }
 
 impl Drop for TileLock {
@@ -186,6 +212,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -266,14 +293,15 @@ mod tests {
         let (locker, _base) = locker(Duration::from_millis(50));
         fs::create_dir_all(&locker.directory).unwrap();
         fs::write(locker.path(TILE, &none()), " 1\n").unwrap();
-        locker.lock(TILE, &none()).unwrap();
+        assert!(locker.lock(TILE, &none()).unwrap().was_left_behind());
+        assert!(!locker.lock(TILE, &none()).unwrap().was_left_behind());
     }
 
     #[test]
     fn stale_files_are_removed_unless_somebody_holds_them() {
         let (locker, _base) = locker(Duration::from_secs(60));
         let held = locker.lock(TILE, &none()).unwrap();
-        let (left, fresh) = (locker.directory.join("left.lck"), locker.directory.join("fresh.lck"));
+        let (left, fresh) = (locker.directory.join("id-7-8-9.lck"), locker.directory.join("fresh.lck"));
         let other = locker.directory.join("other.txt");
         for path in [&left, &fresh, &other] {
             fs::write(path, "").unwrap();
@@ -282,8 +310,10 @@ mod tests {
         for path in [&left, &other, &held.path] {
             File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
         }
-        locker.remove_stale();
+        let swept = Mutex::new(Vec::new());
+        locker.remove_stale(|tile| swept.lock().unwrap().push(tile));
         assert!(!left.exists() && fresh.exists() && other.exists() && held.path.exists());
+        assert_eq!(swept.into_inner().unwrap(), [TileCoord::new(7, 8, 9)]);
     }
 
     #[test]

@@ -2,21 +2,25 @@
 //!
 //! A tile outside of the cache's coverage is empty. What the store has is served unless it is too old; the rest is
 //! created (`creator.rs`), what nobody could draw is taken from other levels (`rescale.rs`). A tile too old is still
-//! served when its sources fail.
+//! served when its sources fail. What is stored, but is no whole picture, is never served: it counts as missing.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mapproxy_grid::{Coverage, MetaGrid, TileCoord, TileGrid};
-use mapproxy_image::{Codec, ImageFormat, ImageOptions, MapImage, mask};
+use mapproxy_image::{ImageFormat, ImageOptions, MapImage, codec, mask};
 use mapproxy_map::dimension::{Dimension, is_same_dimension};
 use mapproxy_map::{Access, Dimensions, MapError, MapSource, Purpose};
 use mapproxy_trace::{self as trace, Place};
 
+use crate::complaints::Complaints;
 use crate::creator::{Creator, Mode};
 use crate::refresh::is_expired;
 use crate::store::{AtOnce, StoreError, StoredTile, TileStore};
 use crate::{RefreshBefore, Tile, TileKey, TileLocker, Watermark};
+
+/// Target of the log.
+pub(crate) const LOG: &str = "mapproxy.cache.tile";
 
 /// How missing tiles are created.
 #[derive(Clone, Debug)]
@@ -83,6 +87,10 @@ pub struct ManagerOptions {
 pub struct TileManager {
     pub(crate) options: ManagerOptions,
     pub(crate) creator: Creator,
+    /// Tiles found damaged.
+    damaged: Complaints<TileKey>,
+    /// Why tiles could not be stored, or not be locked.
+    pub(crate) unkept: Complaints<String>,
 }
 
 /// What the store has for a tile.
@@ -91,6 +99,8 @@ enum Kept {
     /// Too old, but better than nothing.
     Stale(Tile),
     Missing,
+    /// No whole picture.
+    Damaged,
 }
 
 /// Tiles, and the places and names of those that are neither kept nor drawn by any source.
@@ -126,7 +136,12 @@ impl TileManager {
         } else {
             Mode::Single
         };
-        Ok(TileManager { creator: Creator::new(mode), options })
+        Ok(TileManager {
+            creator: Creator::new(mode),
+            options,
+            damaged: Complaints::every(Duration::from_secs(3600)),
+            unkept: Complaints::every(Duration::from_secs(60)),
+        })
     }
 
     /// Name of the cache in the configuration.
@@ -165,20 +180,20 @@ impl TileManager {
         if self.is_cut(coord)? {
             return Ok(None);
         }
+        let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
         let stored = match self.store_for(dimensions) {
-            Some(store) => {
-                let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
-                match store.load_at_once(&key).map_err(|error| self.store_failed(&error))? {
-                    AtOnce::Known(stored) => stored,
-                    AtOnce::Unknown => return Ok(None),
-                }
-            }
+            Some(store) => match store.load_at_once(&key).map_err(|error| self.store_failed(&error))? {
+                AtOnce::Known(stored) => stored,
+                AtOnce::Unknown => return Ok(None),
+            },
             None => None,
         };
-        Ok(match self.judge(coord, stored, self.oldest()) {
+        let is_all = self.is_stored_only() && self.options.rescaling.is_none();
+        Ok(match self.judge(&key, stored, self.oldest()) {
             Kept::Fresh(tile) => Some(tile),
-            Kept::Missing if self.is_stored_only() && self.options.rescaling.is_none() => Some(Tile::EMPTY),
-            Kept::Stale(_) | Kept::Missing => None,
+            Kept::Missing if is_all => Some(Tile::EMPTY),
+            Kept::Damaged if is_all => Some(Tile::LOST),
+            Kept::Stale(_) | Kept::Missing | Kept::Damaged => None,
         })
     }
 
@@ -256,6 +271,12 @@ impl TileManager {
                 }
                 Kept::Stale(tile) => Some(tile),
                 Kept::Missing => None,
+                Kept::Damaged => {
+                    if self.is_stored_only() {
+                        tiles[place] = Tile::LOST;
+                    }
+                    None
+                }
             };
             wanted.push((place, key.coord));
             stale.push(old);
@@ -298,23 +319,31 @@ impl TileManager {
         let store = keys.first().and_then(|key| self.store_for(&key.dimensions));
         let Some(store) = store else { return Ok(vec![None; keys.len()]) };
         let stored = store.reload(keys).map_err(|error| self.store_failed(&error))?;
-        let kept = keys.iter().zip(stored).map(|(key, stored)| self.judge(key.coord, stored, oldest));
+        let kept = keys.iter().zip(stored).map(|(key, stored)| self.judge(key, stored, oldest));
         Ok(kept
             .map(|kept| match kept {
                 Kept::Fresh(tile) => Some(tile),
-                Kept::Stale(_) | Kept::Missing => None,
+                Kept::Stale(_) | Kept::Missing | Kept::Damaged => None,
             })
             .collect())
     }
 
-    /// Forgets a tile that turned out to be no picture, so that it is created anew.
+    /// Forgets a tile that turned out to be no picture, so that it is created anew. One that nobody can create stays for
+    /// its owner to look at.
     pub(crate) fn discard(&self, coord: TileCoord, dimensions: &Dimensions, reason: &dyn std::fmt::Display) {
         let TileCoord { x, y, z } = coord;
-        log::warn!(target: "mapproxy.cache.tile", "cache {}: removed unreadable tile {z}/{x}/{y}: {reason}", self.options.name);
+        let (cache, key) = (&self.options.name, TileKey { coord, dimensions: Arc::clone(dimensions) });
+        if self.is_stored_only() {
+            self.damaged.about(&key, |more| {
+                log::warn!(target: LOG, "cache {cache}: tile {z}/{x}/{y} is unreadable and left out: {reason}{more}");
+            });
+            return;
+        }
+        log::warn!(target: LOG, "cache {cache}: removed unreadable tile {z}/{x}/{y}: {reason}");
         if let Some(store) = self.store_for(dimensions)
-            && let Err(error) = store.remove(&TileKey { coord, dimensions: Arc::clone(dimensions) })
+            && let Err(error) = store.remove(&key)
         {
-            log::error!(target: "mapproxy.cache.tile", "cache {}: {error}", self.options.name);
+            log::error!(target: LOG, "cache {}: {error}", self.options.name);
         }
     }
 
@@ -380,18 +409,18 @@ impl TileManager {
             [key] => vec![store.load(key).map_err(|error| self.store_failed(&error))?],
             _ => store.load_many(keys).map_err(|error| self.store_failed(&error))?,
         };
-        Ok(keys.iter().zip(stored).map(|(key, stored)| self.judge(key.coord, stored, oldest)).collect())
+        Ok(keys.iter().zip(stored).map(|(key, stored)| self.judge(key, stored, oldest)).collect())
     }
 
-    fn judge(&self, TileCoord { x, y, z }: TileCoord, stored: Option<StoredTile>, oldest: Option<SystemTime>) -> Kept {
+    fn judge(&self, key: &TileKey, stored: Option<StoredTile>, oldest: Option<SystemTime>) -> Kept {
         let Some(StoredTile { bytes, meta }) = stored else { return Kept::Missing };
-        if Codec::sniff(&bytes).is_none() {
-            log::warn!(
-                target: "mapproxy.cache.tile", "cache {}: what is stored as tile {z}/{x}/{y} is no picture ({} bytes), taken for missing",
-                self.options.name,
-                bytes.len()
-            );
-            return Kept::Missing;
+        if let Err(damage) = codec::whole(&bytes) {
+            let (cache, TileCoord { x, y, z }, size) = (&self.options.name, key.coord, bytes.len());
+            let fate = if self.is_stored_only() { "left out" } else { "made anew" };
+            self.damaged.about(key, |more| {
+                log::warn!(target: LOG, "cache {cache}: stored tile {z}/{x}/{y} ({size} bytes) is {fate}: {damage}{more}");
+            });
+            return Kept::Damaged;
         }
         let tile = Tile { bytes: Some(bytes), modified: meta.modified, cacheable: true };
         if is_expired(meta.modified, oldest) { Kept::Stale(tile) } else { Kept::Fresh(tile) }
@@ -406,7 +435,7 @@ impl TileManager {
             Ok(pixels) => Arc::unwrap_or_clone(pixels),
             Err(error) => {
                 self.discard(coord, dimensions, &error);
-                return Ok(Tile::EMPTY);
+                return Ok(Tile::LOST);
             }
         };
         let mut options = (*self.options.image).clone().with_transparent(true);
@@ -422,6 +451,7 @@ impl TileManager {
 #[cfg(test)]
 mod tests {
     use mapproxy_grid::Bbox;
+    use mapproxy_image::Codec;
 
     use super::*;
     use crate::testkit::*;
@@ -439,9 +469,8 @@ mod tests {
 
     #[test]
     fn tiles_that_cannot_be_made_anew_are_never_too_old() {
-        let cache = cache(&[])
-            .with(|options| options.refresh_before = Some(RefreshBefore::Age(std::time::Duration::ZERO)))
-            .build();
+        let cache =
+            cache(&[]).with(|options| options.refresh_before = Some(RefreshBefore::Age(Duration::ZERO))).build();
         cache.put_world(TILE);
         assert!(cache.load_kept(TILE).unwrap().bytes.is_some());
         assert!(cache.load(TILE).unwrap().bytes.is_some());
@@ -464,14 +493,49 @@ mod tests {
     fn what_is_no_picture_is_made_anew_and_never_served() {
         let source = Arc::new(FakeSource::world());
         let cache = cache(&[&source]).build();
-        for rubbish in [&b"<html>"[..], b"", b"\0\0\0\0"] {
+        let whole = cache.load(TILE).unwrap().bytes.unwrap();
+        let cut_off = &whole[..whole.len() - 1];
+        for rubbish in [&b"<html>"[..], b"", b"\0\0\0\0", cut_off, &whole[..100]] {
             cache.put(TILE, rubbish);
             assert!(cache.load_kept(TILE).is_none());
-            let tile = cache.load(TILE).unwrap();
-            assert_eq!(tile.codec(), Some(Codec::Png));
-            assert_eq!(cache.stored(TILE).unwrap(), tile.bytes.unwrap());
+            assert_eq!(cache.load(TILE).unwrap().bytes.unwrap(), whole);
+            assert_eq!(cache.stored(TILE).unwrap(), whole);
         }
-        assert_eq!(source.times_asked(), 3);
+        assert_eq!(source.times_asked(), 6);
+    }
+
+    #[test]
+    fn a_damaged_tile_is_not_served_either_when_its_source_fails() {
+        let source = Arc::new(FakeSource::failing());
+        let cache = cache(&[&source]).with(|options| options.refresh_before = Some(RefreshBefore::Age(Duration::ZERO)));
+        let cache = cache.build();
+        cache.put(TILE, b"<html>");
+        assert!(cache.load(TILE).is_err(), "what is damaged is no stale tile to fall back on");
+        assert_eq!(cache.stored(TILE).unwrap(), b"<html>", "a failure is never stored");
+    }
+
+    #[test]
+    fn a_damaged_tile_that_nobody_can_make_is_answered_as_lost_and_stays_for_its_owner() {
+        let cache = cache(&[]).build();
+        cache.put_world(TILE);
+        let whole = cache.stored(TILE).unwrap();
+        cache.put(TILE, &whole[..whole.len() - 20]);
+        for tile in [cache.load_kept(TILE).unwrap(), cache.load(TILE).unwrap()] {
+            assert!(tile.bytes.is_none() && !tile.cacheable);
+        }
+        assert!(cache.stored(TILE).is_some());
+        let missing = cache.load(TileCoord::new(0, 0, 4)).unwrap();
+        assert!(missing.bytes.is_none() && missing.cacheable, "where nothing was stored, nothing is what there is");
+    }
+
+    #[test]
+    fn a_picture_of_another_format_than_the_caches_is_served_as_it_is() {
+        let cache = cache(&[]).build();
+        let pixels = world_pixels(&grid().tile_bbox(TILE), grid().tile_size());
+        let jpeg = codec::encode(&pixels, &ImageOptions::new(ImageFormat::jpeg()), None).unwrap().bytes;
+        cache.put(TILE, &jpeg);
+        let tile = cache.load_kept(TILE).unwrap();
+        assert_eq!((tile.codec(), tile.bytes), (Some(Codec::Jpeg), Some(jpeg)));
     }
 
     #[test]

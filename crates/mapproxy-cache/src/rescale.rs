@@ -46,9 +46,7 @@ impl TileManager {
             let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
             match store.store(&key, &TileData { bytes: encoded.bytes.clone(), single_color: None }) {
                 Ok(()) => modified = store.metadata(&key).ok().flatten().and_then(|meta| meta.modified),
-                Err(error) => {
-                    log::error!(target: "mapproxy.cache.tile", "cache {}: a rescaled tile is not kept: {error}", self.options.name)
-                }
+                Err(error) => self.is_unkept("a rescaled tile is served but not kept", &error.reason, &error),
             }
         }
         Ok(Some(Tile { bytes: Some(encoded.bytes), modified, cacheable }))
@@ -84,6 +82,7 @@ impl TileManager {
         }
         let tile_size = grid.tile_size();
         let mut broken = |place: usize, error: &ImageError| {
+            search.cacheable.set(false);
             if let Some(Some(tile)) = affected.tiles.get(place) {
                 self.discard(*tile, search.dimensions, error);
             }

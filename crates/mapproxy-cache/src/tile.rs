@@ -20,6 +20,10 @@ impl Tile {
     /// Nothing here.
     pub const EMPTY: Tile = Tile { bytes: None, modified: None, cacheable: true };
 
+    /// There was something here, but it is damaged, and nobody can make it anew: answered like an empty tile, but no
+    /// client may take that for the truth.
+    pub const LOST: Tile = Tile { bytes: None, modified: None, cacheable: false };
+
     /// What the bytes are.
     pub fn codec(&self) -> Option<Codec> {
         self.bytes.as_deref().and_then(Codec::sniff)

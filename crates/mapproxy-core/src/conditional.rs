@@ -42,7 +42,8 @@ impl Validators {
             headers.insert(ETAG, HeaderValue::try_from(etag).expect("an entity tag of hex digits is a header value"));
         }
         if let Some(modified) = self.modified {
-            let date = httpdate::fmt_http_date(modified);
+            // A file from before the clock went back: no answer may claim to be of the future (RFC 9110, 8.8.2.1).
+            let date = httpdate::fmt_http_date(modified.min(SystemTime::now()));
             headers.insert(LAST_MODIFIED, HeaderValue::try_from(date).expect("a date is a header value"));
         }
         headers.insert(CACHE_CONTROL, public_for(self.max_age));
@@ -213,6 +214,14 @@ mod tests {
         assert_eq!(header("last-modified"), "Fri, 13 Feb 2009 23:31:30 GMT");
         assert_eq!(header("cache-control"), "public, max-age=60, s-maxage=60");
         assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn what_is_of_the_future_is_dated_now() {
+        let ahead = Validators::of_stored(SystemTime::now() + Duration::from_secs(86_400), 100, Duration::ZERO);
+        let response = ahead.apply(&HeaderMap::new(), respond(StatusCode::OK, "image/png", "tile"));
+        let date = httpdate::parse_http_date(response.headers()[LAST_MODIFIED].to_str().unwrap()).unwrap();
+        assert!(date <= SystemTime::now());
     }
 
     #[test]

@@ -59,6 +59,15 @@ fn decode_tile(bencher: Bencher<'_, '_>, kind: &str) {
     bencher.bench(|| codec::decode(black_box(&file.bytes), 1 << 20).unwrap());
 }
 
+/// What each cached tile pays for never being served cut off.
+#[divan::bench(args = ["png8", "jpeg", "gif", "tiff"])]
+fn check_tile(bencher: Bencher<'_, '_>, name: &str) {
+    let kind = if name == "jpeg" { "photo" } else { "drawn" };
+    let options = ImageOptions::new(ImageFormat::new(&format!("image/{name}")));
+    let file = codec::encode(&picture(kind, Size::new(256, 256)), &options, None).unwrap();
+    bencher.bench(|| codec::whole(black_box(&file.bytes)).unwrap());
+}
+
 #[divan::bench(args = KINDS)]
 fn join_30_tiles(bencher: Bencher<'_, '_>, kind: &str) {
     let options = Arc::new(tile_format(kind));

@@ -3,17 +3,18 @@
 //! A tile is loaded with one open, one stat and one read, and written under a temporary name and renamed. A Python
 //! MapProxy may share the directory.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use super::layout::Layout;
 use super::{AtOnce, Capabilities, SingleColor, StoreError, StoredTile, TileData, TileMeta, TileStore};
-use crate::fs::{explain, replace, write_atomic};
+use crate::fs::{explain, parent, remove_temporary, replace, write_atomic};
 use crate::lock::lock_id;
 use crate::{Permissions, TileKey};
 
@@ -44,6 +45,9 @@ pub struct FileStore {
     pub permissions: Permissions,
 }
 
+/// Where the files of tiles of one colour are.
+const SINGLE_COLOR_TILES: &str = "single_color_tiles";
+
 /// A file larger than this is no tile.
 const MAX_TILE_BYTES: u64 = 256 << 20;
 
@@ -67,7 +71,7 @@ impl FileStore {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let size = metadata.len();
-        if size == 0 || size > MAX_TILE_BYTES {
+        if size > MAX_TILE_BYTES {
             log::warn!(target: "mapproxy.cache.file", "{}: {size} bytes are no tile, taken for missing", path.display());
             return Ok(None);
         }
@@ -86,8 +90,9 @@ impl FileStore {
 
     /// Stores a tile of one colour as a link. `Ok(false)`: links are impossible here, or there are too many.
     fn link(&self, path: &Path, tile: &TileData, color: SingleColor) -> io::Result<bool> {
-        let shared = self.directory.join("single_color_tiles").join(format!("{color}.{}", self.extension));
-        if !shared.exists() {
+        let shared = self.directory.join(SINGLE_COLOR_TILES).join(format!("{color}.{}", self.extension));
+        // Not only if it is missing: one damaged would damage all tiles of its colour, those made anew included.
+        if fs::read(&shared).ok().as_deref() != Some(&*tile.bytes) {
             write_atomic(&shared, &tile.bytes, self.permissions)?;
         }
         let linked = match self.link_single_color {
@@ -255,6 +260,28 @@ impl TileStore for FileStore {
         self.remove_level_files(level, before)
     }
 
+    fn sweep(&self, keys: &[TileKey]) {
+        let mut removed = 0;
+        let mut paths: Vec<PathBuf> = keys.iter().filter_map(|key| self.path(key).ok()).collect();
+        paths.sort();
+        for tiles in paths.chunk_by(|one, other| one.parent() == other.parent()) {
+            let is_one = |name: &OsStr, _: &fs::DirEntry| tiles.iter().any(|tile| tile.file_name() == Some(name));
+            removed += remove_temporary(parent(&tiles[0]), is_one);
+        }
+        if self.link_single_color != LinkSingleColor::Off {
+            // These may be anybody's: only what nobody can be at any more.
+            let is_old = |_: &OsStr, entry: &fs::DirEntry| {
+                let modified = entry.metadata().and_then(|metadata| metadata.modified());
+                modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > Duration::from_secs(600)))
+            };
+            removed += remove_temporary(&self.directory.join(SINGLE_COLOR_TILES), is_old);
+        }
+        if removed > 0 {
+            let directory = self.directory.display();
+            log::info!(target: "mapproxy.cache.file", "{directory}: removed {removed} files of a process that died");
+        }
+    }
+
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         let path = self.path(key)?;
         let read = || {
@@ -284,7 +311,6 @@ impl TileStore for FileStore {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    use std::time::Duration;
 
     use mapproxy_grid::TileCoord;
 
@@ -402,10 +428,19 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_a_missing_tile() {
+    fn what_a_file_holds_is_for_others_to_judge() {
         let (store, _base) = store(Layout::Tms, LinkSingleColor::Off);
         write_atomic(&store.path(&key()).unwrap(), b"", Permissions::default()).unwrap();
-        assert!(store.load(&key()).unwrap().is_none());
+        assert!(store.load(&key()).unwrap().unwrap().bytes.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_of_one_color_is_replaced() {
+        let (store, _base) = store(Layout::Tms, LinkSingleColor::Symlink);
+        store.store(&key(), &red()).unwrap();
+        fs::write(store.directory.join("single_color_tiles/ff0105.png"), b"").unwrap();
+        store.store(&key(), &red()).unwrap();
+        assert_eq!(store.load(&key()).unwrap().unwrap().bytes, "red");
     }
 
     #[test]

@@ -82,6 +82,9 @@ pub trait TileStore: fmt::Debug + Send + Sync {
     /// Forgets the tiles of a level, of all dimensions: all, or those stored at `before` or earlier. A store without times
     /// refuses the latter.
     fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError>;
+    /// Removes what processes that died while they stored these tiles have left behind. The caller holds the tiles' lock.
+    /// Stores whose writes are transactions have nothing to do.
+    fn sweep(&self, _keys: &[TileKey]) {}
     /// Time and size only.
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         Ok(self.load(key)?.map(|tile| tile.meta))

@@ -9,6 +9,7 @@ pub(crate) mod png;
 mod runs;
 mod tiff;
 mod webp;
+mod whole;
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,8 @@ use image::{DynamicImage, ImageDecoder};
 use mapproxy_grid::Size;
 
 use crate::{Codec, Color, EncodedImage, GeoReference, ImageError, ImageFormat, ImageOptions, PixelMode, Pixels};
+
+pub use whole::{Damage, whole};
 
 /// Pixels of the largest picture that is decoded where the caller says nothing else: 100 megapixels.
 pub const DEFAULT_MAX_PIXELS: u64 = 100_000_000;
