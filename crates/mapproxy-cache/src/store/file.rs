@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::file_sweep::Sweep;
 use super::layout::Layout;
 use super::{AtOnce, Capabilities, SingleColor, StoreError, StoredTile, TileData, TileMeta, TileStore};
 use crate::fs::{explain, parent, remove_temporary, replace, write_atomic};
@@ -50,9 +51,6 @@ const SINGLE_COLOR_TILES: &str = "single_color_tiles";
 
 /// A file larger than this is no tile.
 const MAX_TILE_BYTES: u64 = 256 << 20;
-
-/// Begins the name of a folder that is being removed.
-const LEFTOVER: &str = ".removed-";
 
 impl FileStore {
     /// The file of a tile.
@@ -125,58 +123,6 @@ impl FileStore {
         let up = below(path).components().count().saturating_sub(1);
         std::iter::repeat_n("..", up).collect::<PathBuf>().join(below(shared))
     }
-
-    /// Walks the directories that may hold tiles of the level. Where all tiles of a level lie in one directory and all
-    /// must go, it goes as a whole.
-    fn remove_level_files(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
-        let mut folders = vec![(self.directory.clone(), String::new())];
-        while let Some((folder, relative)) = folders.pop() {
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed("list", &folder)(error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(failed("list", &folder))?;
-                let (path, name) = (entry.path(), entry.file_name());
-                // What is not UTF-8 was not written by a cache.
-                let Some(name) = name.to_str() else { continue };
-                let below = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
-                let kind = entry.file_type().map_err(failed("read", &path))?;
-                if kind.is_dir() {
-                    match self.layout.level_of_folder(&below) {
-                        Some(other) if other != level => {}
-                        Some(_) if before.is_none() => {
-                            // Out of the way first: whoever stores a tile meanwhile makes a new folder.
-                            let away = folder.join(format!("{LEFTOVER}{name}-{}", std::process::id()));
-                            ignore_missing(fs::rename(&path, &away)).map_err(failed("remove", &path))?;
-                            ignore_missing(fs::remove_dir_all(&away)).map_err(failed("remove", &away))?;
-                        }
-                        None if name.starts_with(LEFTOVER) => {
-                            ignore_missing(fs::remove_dir_all(&path)).map_err(failed("remove", &path))?;
-                        }
-                        _ => folders.push((path, below)),
-                    }
-                    continue;
-                }
-                let tile = self.layout.parse(&below, &self.extension);
-                if tile.is_none_or(|tile| tile.coord.z != level) {
-                    continue;
-                }
-                if let Some(before) = before {
-                    let modified = match fs::symlink_metadata(&path).and_then(|metadata| metadata.modified()) {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                        modified => modified.map_err(failed("read", &path))?,
-                    };
-                    if modified > before {
-                        continue;
-                    }
-                }
-                ignore_missing(fs::remove_file(&path)).map_err(failed("remove", &path))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Renaming a hard link over another link of the same file does nothing (POSIX `rename`): the new name must go then.
@@ -190,7 +136,7 @@ fn replace_by_hard_link(path: &Path, shared: &Path, permissions: Permissions) ->
     ignore_missing(fs::remove_file(spare.into_inner()))
 }
 
-fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
@@ -207,7 +153,7 @@ fn in_capitals(key: &TileKey) -> Option<TileKey> {
     Some(TileKey { coord: key.coord, dimensions: capitals.collect() })
 }
 
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
+pub(super) fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
     move |error| StoreError { action, what: path.display().to_string(), reason: explain(&error) }
 }
 
@@ -257,7 +203,8 @@ impl TileStore for FileStore {
     }
 
     fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
-        self.remove_level_files(level, before)
+        let sweep = Sweep { layout: self.layout, extension: &self.extension, level, before };
+        sweep.clean(&self.directory)
     }
 
     fn sweep(&self, keys: &[TileKey]) {

@@ -9,6 +9,7 @@ use crate::TileKey;
 
 pub mod conformance;
 pub mod file;
+mod file_sweep;
 pub mod layout;
 
 pub use file::FileStore;
