@@ -8,6 +8,7 @@ mod boxes;
 mod capabilities;
 mod dialect;
 mod error;
+mod exception;
 mod info;
 mod inspire;
 mod legend;
