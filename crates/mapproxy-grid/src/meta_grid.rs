@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::rounding::round_digits;
-use crate::tile_grid::TileRange;
+use crate::tile_grid::{Cells, TileRange};
 use crate::{AffectedTiles, Bbox, GridError, Size, TileCoord, TileGrid};
 
 /// Groups the tiles of a grid.
@@ -160,16 +160,6 @@ impl MetaGrid {
         bbox.max_x = bbox.max_x.min(limit.max_x);
         (bbox, buffers)
     }
-}
-
-/// A rectangle of cells, the last ones included; it may reach beyond the grid.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cells {
-    pub(crate) x0: i64,
-    pub(crate) x1: i64,
-    pub(crate) y0: i64,
-    pub(crate) y1: i64,
-    pub(crate) level: u8,
 }
 
 /// Pixels between the edge of the picture and its first tile.

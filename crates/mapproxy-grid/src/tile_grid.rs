@@ -7,7 +7,6 @@ mod build;
 
 pub use build::{Resolutions, TileGridBuilder};
 
-use crate::meta_grid::Cells;
 use crate::rounding::round_digits;
 use crate::{Bbox, Size, Srs, TransformError};
 
@@ -377,6 +376,16 @@ impl TileGrid {
             tiles: range.tiles().collect(),
         })
     }
+}
+
+/// A rectangle of cells, the last ones included; it may reach beyond the grid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cells {
+    pub(crate) x0: i64,
+    pub(crate) x1: i64,
+    pub(crate) y0: i64,
+    pub(crate) y1: i64,
+    pub(crate) level: u8,
 }
 
 /// A rectangle of cells on one level; it may reach beyond the grid.

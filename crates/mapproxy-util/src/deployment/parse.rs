@@ -277,9 +277,8 @@ impl Reader {
                 Ok(Part::Directory { directory, allow_listing })
             }
             "egg:paste#urlmap" | "mapproxy#urlmap" => self.url_map(ini, factory, settings),
-            _ => Err(unknown(
+            _ => Err(factory.unknown(
                 "application",
-                factory,
                 &["egg:MapProxy#app", "egg:MapProxy#multiapp", "mapproxy#app", "mapproxy#multiapp", "egg:Paste#urlmap"],
             )),
         }
@@ -372,18 +371,9 @@ fn filtered(factory: &Setting, mut settings: Settings, app: Part) -> Result<Part
             settings.finish(name, &["htpasswd", "realm"])?;
             Ok(Part::BasicAuth { realm, htpasswd, app })
         }
-        _ => Err(unknown(
-            "filter",
-            factory,
-            &["egg:PasteDeploy#prefix", "mapproxy#prefix", "mapproxy#cors", "mapproxy#basic-auth"],
-        )),
+        _ => Err(factory
+            .unknown("filter", &["egg:PasteDeploy#prefix", "mapproxy#prefix", "mapproxy#cors", "mapproxy#basic-auth"])),
     }
-}
-
-/// A factory that is not there.
-pub(super) fn unknown(what: &str, factory: &Setting, known: &[&str]) -> IniError {
-    let Setting { key, text, place } = factory;
-    place.error(format_args!("{key} = {text}: there is no such {what}; there are {}", known.join(", ")))
 }
 
 /// Rather than the name of a section.

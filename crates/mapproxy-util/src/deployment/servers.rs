@@ -3,7 +3,6 @@
 use mapproxy_http::{Listen, UnixSocket};
 use mapproxy_logging::IniError;
 
-use super::parse::unknown;
 use super::settings::{Setting, Settings};
 use crate::address::{Address, Bind};
 use crate::server_options::{self as options, ServerOptions};
@@ -74,7 +73,7 @@ pub(super) fn server(factory: Setting, mut settings: Settings, warnings: &mut Ve
             idle(&mut settings, &name, FLUP_TUNING, warnings);
             &["host", "port", "socket", "umask"]
         }
-        _ => return Err(unknown("server", &factory, KNOWN)),
+        _ => return Err(factory.unknown("server", KNOWN)),
     };
     settings.finish(&name, known)?;
     Ok(server)

@@ -33,6 +33,14 @@ pub(super) struct Settings {
     list: Vec<Setting>,
 }
 
+impl Setting {
+    /// A factory that is not there.
+    pub(super) fn unknown(&self, what: &str, known: &[&str]) -> IniError {
+        let Setting { key, text, place } = self;
+        place.error(format_args!("{key} = {text}: there is no such {what}; there are {}", known.join(", ")))
+    }
+}
+
 impl Settings {
     /// Puts a setting in, over one of the same key.
     pub(super) fn put(&mut self, setting: Setting) {
