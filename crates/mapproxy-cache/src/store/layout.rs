@@ -177,6 +177,13 @@ fn from_quadkey(key: &str) -> Option<TileCoord> {
     Some(TileCoord::new(x, y, key.len() as u8))
 }
 
+/// The directories of dimension values, each followed by a slash; empty without dimensions.
+pub(crate) fn dimension_directories(dimensions: &[(String, String)]) -> Result<OsString, InvalidDimension> {
+    let mut path = OsString::new();
+    push_dimensions(&mut path, dimensions)?;
+    Ok(path)
+}
+
 fn push_dimensions(path: &mut OsString, dimensions: &[(String, String)]) -> Result<(), InvalidDimension> {
     let mut sorted: Vec<_> = dimensions.iter().collect();
     sorted.sort_by_key(|(name, _)| (is_other(name), name));

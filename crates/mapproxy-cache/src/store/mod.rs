@@ -7,11 +7,13 @@ use bytes::Bytes;
 
 use crate::TileKey;
 
+pub mod compact;
 pub mod conformance;
 pub mod file;
 mod file_sweep;
 pub mod layout;
 
+pub use compact::CompactStore;
 pub use file::FileStore;
 
 /// Facts about a store.
