@@ -40,7 +40,9 @@ pub use services::{BboxSrs, Contact, Demo, InfoType, Kml, ServiceMetadata, Servi
 pub use sources::{
     LegendAddress, OnError, RasterSource, Source, SourceImage, SourceKind, TileSource, WmsInfo, WmsLegend, WmsSource,
 };
-pub use stores::{CacheStore, CustomStore, FileLayout, FileStore};
+pub use stores::{
+    AzureBlobStore, CacheStore, CompactStore, CompactVersion, CustomStore, FileLayout, FileStore, S3Store, Secret,
+};
 pub use values::{KeywordList, OnSourceErrors, ResRange, Stylesheet, WmsVersion};
 
 use crate::diagnostic::{Diagnostic, Severity};

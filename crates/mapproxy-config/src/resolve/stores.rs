@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Grids, Resolver};
-use crate::checked::{CacheGrid, CacheStore, CustomStore, FileLayout, FileStore, Grid, Name};
+use crate::checked::{
+    AzureBlobStore, CacheGrid, CacheStore, CompactStore, CompactVersion, CustomStore, FileLayout, FileStore, Grid,
+    Name, S3Store, Secret,
+};
 use crate::diagnostic::Severity;
-use crate::position::Spanned;
-use crate::raw::{self, CacheBackend, FileBackend, Text};
+use crate::position::{Span, Spanned};
+use crate::raw::{self, AzureBlobBackend, CacheBackend, CompactBackend, FileBackend, S3Backend, Text};
 
 /// What stores are placed and named by.
 struct Place<'a> {
@@ -18,6 +21,8 @@ struct Place<'a> {
     base: &'a Base<'a>,
     /// `caches.NAME`
     path: &'a str,
+    /// Where the cache, or what it is kept in, was written.
+    at: Span,
 }
 
 /// The directory that a cache is below.
@@ -38,6 +43,7 @@ impl Resolver<'_> {
         disabled: bool,
     ) -> Option<Vec<CacheGrid>> {
         let path = format!("caches.{cache}");
+        let at = raw.cache.as_ref().map_or(raw.span, |backend| backend.span);
         let backend = raw.cache.as_ref().map(|backend| &backend.value);
         let base = self.base(raw);
         if let (Some(_), Some(cache_dir)) = (base.own, &raw.cache_dir) {
@@ -46,11 +52,14 @@ impl Resolver<'_> {
         }
         let mut stores = Vec::with_capacity(keys.len());
         for key in keys {
-            let place = Place { cache, grid: grids.get(key)?, grids: keys.len(), base: &base, path: &path };
+            let place = Place { cache, grid: grids.get(key)?, grids: keys.len(), base: &base, path: &path, at };
             let store = match backend {
                 _ if disabled => CacheStore::Disabled,
                 None => self.file_store(None, &place)?,
                 Some(CacheBackend::File(file)) => self.file_store(Some(file), &place)?,
+                Some(CacheBackend::Compact(compact)) => self.compact_store(compact, &place)?,
+                Some(CacheBackend::S3(s3)) => self.s3_store(s3, &place)?,
+                Some(CacheBackend::AzureBlob(azure)) => self.azure_store(azure, &place)?,
                 Some(CacheBackend::Custom(_)) => CacheStore::Custom(CustomStore { directory: below_base(&place) }),
                 // Refused already, by name.
                 Some(_) => return None,
@@ -92,6 +101,101 @@ impl Resolver<'_> {
         let by_name = file.and_then(|file| file.use_grid_names.as_ref()).is_some_and(|by_name| by_name.value);
         let directory = if by_name && place.base.own.is_none() { by_names(place) } else { below_base(place) };
         Some(CacheStore::File(FileStore { directory, layout }))
+    }
+
+    fn compact_store(&mut self, compact: &CompactBackend, place: &Place<'_>) -> Option<CacheStore> {
+        if let Some(own) = place.base.own
+            && place.grids > 1
+        {
+            let message = format!("using single directory for cache with multiple grids in {}", place.cache);
+            self.findings.error(own.span, format!("{}.cache.directory", place.path), message);
+            return None;
+        }
+        let version = compact.version.as_ref()?;
+        let version = match version.value {
+            1.0 => CompactVersion::V1,
+            2.0 => CompactVersion::V2,
+            _ => {
+                let message = "compact cache only supports version 1 or 2";
+                self.findings.error(version.span, format!("{}.cache.version", place.path), message);
+                return None;
+            }
+        };
+        let directory = if place.base.own.is_some() { place.base.directory.clone() } else { by_names(place) };
+        Some(CacheStore::Compact(CompactStore { directory, version }))
+    }
+
+    fn s3_store(&mut self, s3: &S3Backend, place: &Place<'_>) -> Option<CacheStore> {
+        let globals = self.raw_globals.cache.as_ref().and_then(|cache| cache.s3.as_ref()).map(|s3| s3.value.clone());
+        let globals = globals.unwrap_or_default();
+        let text = |own: &Option<Spanned<Text>>, global: Option<Spanned<Text>>| {
+            own.clone().or(global).map(|text| text.value.to_string()).filter(|text| !text.is_empty())
+        };
+        let flag = |own: &Option<Spanned<bool>>, global: Option<Spanned<bool>>| {
+            own.as_ref().or(global.as_ref()).is_some_and(|flag| flag.value)
+        };
+        let Some(bucket) = text(&s3.bucket_name, globals.bucket_name) else {
+            return self.store_lacks(
+                place,
+                "bucket_name",
+                &format!("no bucket_name configured for s3 cache {}", place.cache),
+            );
+        };
+        let layout = self.layout(s3.directory_layout.as_ref(), FileLayout::Tms, place)?;
+        let by_grid = flag(&s3.include_grid_name, globals.include_grid_name);
+        let base_path = match &s3.directory {
+            Some(directory) if by_grid => {
+                let slash = if directory.value.is_empty() || directory.value.ends_with('/') { "" } else { "/" };
+                format!("{}{slash}{}", directory.value, place.grid.name)
+            }
+            Some(directory) => self.shared_prefix(directory, "set include_grid_name: true", place)?,
+            None => format!("{}/{}", place.cache, place.grid.name),
+        };
+        Some(CacheStore::S3(S3Store {
+            bucket,
+            base_path,
+            layout,
+            profile: text(&s3.profile_name, globals.profile_name),
+            region: text(&s3.region_name, globals.region_name),
+            endpoint_url: text(&s3.endpoint_url, globals.endpoint_url),
+            access_control_list: text(&s3.access_control_list, globals.access_control_list),
+            use_http_get: flag(&s3.use_http_get, globals.use_http_get),
+        }))
+    }
+
+    fn azure_store(&mut self, azure: &AzureBlobBackend, place: &Place<'_>) -> Option<CacheStore> {
+        let globals = self.raw_globals.cache.as_ref().and_then(|cache| cache.azureblob.as_ref());
+        let globals = globals.map(|azure| azure.value.clone()).unwrap_or_default();
+        let text = |own: &Option<Spanned<Text>>, global: Option<Spanned<Text>>| {
+            own.clone().or(global).map(|text| text.value.to_string()).filter(|text| !text.is_empty())
+        };
+        let Some(container) = text(&azure.container_name, globals.container_name) else {
+            let message = format!("no container_name configured for Azure Blob cache {}", place.cache);
+            return self.store_lacks(place, "container_name", &message);
+        };
+        let layout = self.layout(azure.directory_layout.as_ref(), FileLayout::Tms, place)?;
+        let base_path = match &azure.directory {
+            Some(directory) => self.shared_prefix(directory, "use a cache for each grid", place)?,
+            None => format!("{}/{}", place.cache, place.grid.name),
+        };
+        let connection_string = text(&azure.connection_string, globals.connection_string).map(Secret);
+        Some(CacheStore::AzureBlob(AzureBlobStore { container, base_path, layout, connection_string }))
+    }
+
+    /// `directory` of a store of objects, which the grids of a cache cannot share: their tiles have the same names.
+    fn shared_prefix(&mut self, directory: &Spanned<Text>, help: &str, place: &Place<'_>) -> Option<String> {
+        if place.grids > 1 {
+            let message = format!("using single directory for cache with multiple grids in {}", place.cache);
+            let path = format!("{}.cache.directory", place.path);
+            self.findings.add(Severity::Error, directory.span, path, message, Some(help.to_owned()));
+            return None;
+        }
+        Some(directory.value.to_string())
+    }
+
+    fn store_lacks(&mut self, place: &Place<'_>, option: &str, message: &str) -> Option<CacheStore> {
+        self.findings.error(place.at, format!("{}.cache.{option}", place.path), message);
+        None
     }
 
     /// `directory_layout`.

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mapproxy_cache::store::TileStore;
+use mapproxy_cache::store::compact::BundlePool;
 use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::Name;
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
@@ -252,6 +253,8 @@ impl AppBuilder {
 struct Parts<'a> {
     config: &'a Config,
     clients: Clients,
+    /// Open files of compact caches.
+    bundles: Arc<BundlePool>,
     extras: Extras,
     /// `globals.srs.preferred_src_proj`.
     preferred_srs: Arc<Vec<(Srs, Vec<Srs>)>>,
@@ -269,6 +272,7 @@ impl<'a> Parts<'a> {
         let mut parts = Parts {
             config,
             clients: Clients::default(),
+            bundles: Arc::default(),
             extras,
             preferred_srs: Arc::default(),
             grids: RefCell::default(),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use mapproxy_cache::Permissions;
+use mapproxy_cache::store::compact::{CompactOptions, Version};
 use mapproxy_cache::store::file::LinkSingleColor;
 use mapproxy_cache::store::layout::Layout;
-use mapproxy_cache::store::{FileStore, TileStore};
+use mapproxy_cache::store::{CompactStore, FileStore, TileStore};
 use mapproxy_config::checked::caches::Cache;
-use mapproxy_config::checked::{self, CacheGrid, CacheStore, FileLayout, SingleColorLink};
+use mapproxy_config::checked::{self, CacheGrid, CacheStore, CompactVersion, FileLayout, SingleColorLink};
 use mapproxy_grid::TileGrid;
 
 use super::{CustomStore, Parts};
@@ -23,9 +24,24 @@ impl Parts<'_> {
         let store: Arc<dyn TileStore> = match &place.store {
             CacheStore::Disabled => return Some(None),
             CacheStore::File(file) => Arc::new(file_store(cache, file)),
+            CacheStore::Compact(compact) => Arc::new(self.compact_store(cache, compact)),
+            CacheStore::S3(_) | CacheStore::AzureBlob(_) => return self.error(&cache.at, "not supported yet"),
             CacheStore::Custom(custom) => self.custom_store(cache, custom, grid)?,
         };
         Some(Some(store))
+    }
+
+    fn compact_store(&self, cache: &Cache, compact: &checked::CompactStore) -> CompactStore {
+        let options = CompactOptions {
+            directory: compact.directory.clone(),
+            version: match compact.version {
+                CompactVersion::V1 => Version::V1,
+                CompactVersion::V2 => Version::V2,
+            },
+            permissions: permissions(cache),
+            timeout: self.config.globals.http.timeout,
+        };
+        CompactStore::new(options, Arc::clone(&self.bundles))
     }
 
     fn custom_store(
