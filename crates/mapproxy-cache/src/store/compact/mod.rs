@@ -79,6 +79,9 @@ pub struct CompactStore {
     hasher: std::collections::hash_map::RandomState,
 }
 
+/// A tile and its place in a bundle.
+type Placed<'a> = (Place, &'a [u8]);
+
 /// Begins the name of a folder that is being removed.
 const LEFTOVER: &str = ".removed-";
 
@@ -151,7 +154,7 @@ impl CompactStore {
         self.writing[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn store_in(&self, bundle: &BundleKey, tiles: &[(Place, &[u8])]) -> Result<(), StoreError> {
+    fn store_in(&self, bundle: &BundleKey, tiles: &[Placed<'_>]) -> Result<(), StoreError> {
         let CompactOptions { version, permissions, .. } = self.options;
         self.write(bundle, |path| {
             Writer::create(version, path, (bundle.column, bundle.row), permissions)?.append(tiles)
@@ -300,7 +303,7 @@ impl TileStore for CompactStore {
 
     /// All tiles of a bundle are written under one lock.
     fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
-        let mut bundles: Vec<(BundleKey, Vec<(Place, &[u8])>)> = Vec::new();
+        let mut bundles: Vec<(BundleKey, Vec<Placed<'_>>)> = Vec::new();
         for (key, tile) in tiles {
             let bundle = self.bundle_of(key);
             let tile = (Place::of(key.coord.x, key.coord.y), &tile.bytes[..]);

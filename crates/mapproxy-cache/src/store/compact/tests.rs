@@ -63,8 +63,7 @@ fn both_versions_are_stores() {
 /// The digests are those of the files that MapProxy 7.0.0 wrote at the same steps.
 #[test]
 fn files_are_those_of_mapproxy_byte_for_byte() {
-    let steps: [(Version, [&[(&str, &str)]; 5]); 2] = [(Version::V1, V1_STEPS), (Version::V2, V2_STEPS)];
-    for (version, expected) in steps {
+    for (version, expected) in [(Version::V1, V1_STEPS), (Version::V2, V2_STEPS)] {
         let (store, _base) = store(version);
         let check = |step: usize| {
             for (name, md5) in expected[step] {
@@ -346,7 +345,10 @@ proptest! {
     }
 }
 
-const V1_STEPS: [&[(&str, &str)]; 5] = [
+/// Names and digests of the files after each step.
+type Steps = [&'static [(&'static str, &'static str)]; 5];
+
+const V1_STEPS: Steps = [
     &[
         ("R0380C1380.bundle", "19e653f84f7c47f7de5658a0900d9680"),
         ("R0380C1380.bundlx", "1d6775d848d0be352b9ec5eb8b514b85"),
@@ -377,7 +379,7 @@ const V1_STEPS: [&[(&str, &str)]; 5] = [
     ],
 ];
 
-const V2_STEPS: [&[(&str, &str)]; 5] = [
+const V2_STEPS: Steps = [
     &[("R0380C1380.bundle", "5e4252bf66956d8c7fbd6122c41f197d")],
     &[
         ("R0380C1380.bundle", "5d27fe65466fbe068178bd8eeaf2a1a2"),

@@ -8,9 +8,9 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::Version;
 use super::format::{self, FIELDS, Place};
 use super::reader::header_fault;
+use super::{Placed, Version};
 use crate::Permissions;
 use crate::fs::write_atomic;
 
@@ -88,7 +88,7 @@ impl Writer {
     }
 
     /// Keeps tiles.
-    pub(super) fn append(&self, tiles: &[(Place, &[u8])]) -> Result<(), Refusal> {
+    pub(super) fn append(&self, tiles: &[Placed<'_>]) -> Result<(), Refusal> {
         let begin = self.tiles.metadata()?.len();
         let total: usize = tiles.iter().map(|(_, bytes)| 4 + bytes.len()).sum();
         let end = begin + total as u64;
