@@ -19,7 +19,7 @@ use crate::flight::{Flights, Flown};
 use crate::manager::LOG;
 use crate::parallel::try_map;
 use crate::store::{SingleColor, TileData};
-use crate::{LockError, Tile, TileKey, TileManager};
+use crate::{LockError, Renderd, Tile, TileKey, TileManager};
 
 /// How tiles are asked for.
 #[derive(Debug)]
@@ -186,7 +186,13 @@ impl TileManager {
         let timeout = self.options.locker.as_ref().map_or(UNLOCKED_TIMEOUT, |locker| locker.timeout);
         loop {
             let flown = self.creator.flights.run(&key, timeout, || {
-                self.perform_alone(what, wanted, dimensions, purpose, oldest).map(Arc::new).map_err(Arc::new)
+                let made = match &self.options.renderd {
+                    Some(renderd) if dimensions.is_empty() && self.store_for(dimensions).is_some() => {
+                        self.have_made(renderd, what, wanted, purpose)
+                    }
+                    _ => self.perform_alone(what, wanted, dimensions, purpose, oldest),
+                };
+                made.map(Arc::new).map_err(Arc::new)
             });
             let (result, own) = match flown {
                 Flown::Own(result) => (result, true),
@@ -210,6 +216,21 @@ impl TileManager {
                 })
                 .collect();
         }
+    }
+
+    /// Has another process do the work, and takes what it has stored.
+    fn have_made(
+        &self,
+        renderd: &Renderd,
+        what: &What,
+        wanted: &[TileCoord],
+        purpose: Purpose,
+    ) -> Result<Made, MapError> {
+        renderd.make(&format!("{}_{}", self.options.name, self.options.grid.name()), what.main(), purpose)?;
+        let keys: Vec<_> = wanted.iter().map(|coord| TileKey::new(*coord)).collect();
+        let found = self.load_fresh(&keys, None)?;
+        let tiles = wanted.iter().zip(found).filter_map(|(coord, tile)| Some((*coord, Ok(tile?)))).collect();
+        Ok(Made { tiles, complete: false })
     }
 
     fn perform_alone(
@@ -1021,5 +1042,32 @@ mod tests {
         std::fs::remove_file(cache.path(neighbour)).unwrap();
         assert!(cache.load(neighbour).unwrap().bytes.is_some());
         assert_eq!((source.times_asked(), cache.number_stored()), (2, 16));
+    }
+
+    #[test]
+    fn another_process_makes_tiles_where_there_is_one() {
+        let source = Arc::new(FakeSource::world());
+        let base = Arc::new(tempfile::tempdir().unwrap());
+        // The other one: makes what it is asked for, in the same directory.
+        let other = cache_in(Arc::clone(&base), &[&source]).build();
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let client = {
+            let asked = Arc::clone(&asked);
+            mapproxy_client::testkit::ScriptedClient::new(move |request| {
+                let body = String::from_utf8(request.body.clone().unwrap().to_vec()).unwrap();
+                asked.lock().unwrap().push(body);
+                other.load(TileCoord::new(4, 4, 4)).unwrap();
+                Ok(mapproxy_client::testkit::response("application/json", r#"{"status": "ok"}"#))
+            })
+        };
+        let own = Arc::new(FakeSource::failing());
+        let renderd = crate::Renderd::new("http://renderd".to_owned(), Arc::new(client));
+        let cache = cache_in(base, &[&own]).with(|options| options.renderd = Some(renderd)).build();
+        assert!(cache.load(TILE).unwrap().bytes.is_some());
+        assert!(cache.load(TileCoord::new(4, 7, 4)).unwrap().bytes.is_some());
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 1, "its neighbour was made with it");
+        assert!(asked[0].contains(r#""tiles": [[4, 4, 4]], "cache_identifier": "test_test""#), "{asked:?}");
+        assert_eq!((own.times_asked(), source.times_asked()), (0, 1));
     }
 }

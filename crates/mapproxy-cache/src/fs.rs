@@ -4,7 +4,7 @@
 //! or a Python MapProxy's, never sees half a file. A write that fails leaves nothing behind.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -36,10 +36,23 @@ impl Permissions {
 
 /// Writes a file as a whole or not at all; missing directories are created.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8], permissions: Permissions) -> io::Result<()> {
+    write_atomic_with_times(path, bytes, permissions, None)
+}
+
+/// As [`write_atomic`], with other times than now.
+pub(crate) fn write_atomic_with_times(
+    path: &Path,
+    bytes: &[u8],
+    permissions: Permissions,
+    times: Option<FileTimes>,
+) -> io::Result<()> {
     replace(path, permissions, |temporary| {
         temporary.permissions(fs::Permissions::from_mode(FILE_MODE)).tempfile_in(parent(path)).and_then(|mut file| {
             file.write_all(bytes)?;
             permissions.apply_to_file(file.as_file())?;
+            if let Some(times) = times {
+                file.as_file().set_times(times)?;
+            }
             Ok(file.into_temp_path())
         })
     })

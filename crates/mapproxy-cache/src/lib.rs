@@ -15,6 +15,7 @@ mod lock;
 mod manager;
 mod parallel;
 mod refresh;
+mod renderd;
 mod rescale;
 pub mod store;
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub use key::TileKey;
 pub use lock::{LockError, TileLock, TileLocker};
 pub use manager::{Creation, ManagerOptions, Rescaling, TileManager};
 pub use refresh::RefreshBefore;
+pub use renderd::Renderd;
 pub use tile::Tile;

@@ -17,7 +17,7 @@ use crate::complaints::Complaints;
 use crate::creator::{Creator, Mode};
 use crate::refresh::is_expired;
 use crate::store::{AtOnce, StoreError, StoredTile, TileStore};
-use crate::{RefreshBefore, Tile, TileKey, TileLocker, Watermark};
+use crate::{RefreshBefore, Renderd, Tile, TileKey, TileLocker, Watermark};
 
 /// Target of the log.
 pub(crate) const LOG: &str = "mapproxy.cache.tile";
@@ -59,6 +59,9 @@ pub struct ManagerOptions {
     pub store: Option<Arc<dyn TileStore>>,
     /// Locks; `None` with `disable_storage`.
     pub locker: Option<TileLocker>,
+    /// Another process that makes missing tiles in place of this one. It knows nothing of dimensions: such tiles are made
+    /// here.
+    pub renderd: Option<Renderd>,
     /// Who draws missing tiles, bottom to top; none: only what is stored.
     pub sources: Vec<Arc<dyn MapSource>>,
     /// Names of the dimensions that the sources ask for. Others, which strangers may send at will, do not tell tiles apart.

@@ -194,6 +194,7 @@ pub(crate) fn cache_in(base: Arc<tempfile::TempDir>, sources: &[&Arc<FakeSource>
         grid: grid(),
         store: Some(Arc::new(store)),
         locker: Some(locker),
+        renderd: None,
         sources: sources.iter().map(|source| Arc::clone(source) as Arc<dyn MapSource>).collect(),
         image: options(),
         creation: Creation {
@@ -294,5 +295,92 @@ impl crate::store::TileStore for FullStore {
     }
     fn remove(&self, _key: &TileKey) -> Result<(), crate::store::StoreError> {
         Ok(())
+    }
+}
+
+/// A store of files in a temporary directory.
+pub(crate) fn file_store() -> (Arc<dyn crate::store::TileStore>, tempfile::TempDir) {
+    let base = tempfile::tempdir().unwrap();
+    let store = FileStore {
+        directory: base.path().join("tiles"),
+        extension: "png".to_owned(),
+        layout: Layout::Tms,
+        link_single_color: LinkSingleColor::Off,
+        permissions: Permissions::default(),
+    };
+    (Arc::new(store), base)
+}
+
+/// A store that can be away, as one behind a network; says how often it was asked for a tile and how often for facts.
+#[derive(Debug)]
+pub(crate) struct AwayStore {
+    pub(crate) store: Arc<dyn crate::store::TileStore>,
+    pub(crate) is_away: std::sync::atomic::AtomicBool,
+    pub(crate) loads: std::sync::atomic::AtomicUsize,
+    pub(crate) looks: std::sync::atomic::AtomicUsize,
+}
+
+impl AwayStore {
+    pub(crate) fn new(store: Arc<dyn crate::store::TileStore>) -> Self {
+        AwayStore { store, is_away: false.into(), loads: 0.into(), looks: 0.into() }
+    }
+
+    pub(crate) fn leave(&self) {
+        self.is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    pub(crate) fn asked(&self) -> (usize, usize) {
+        use std::sync::atomic::Ordering::SeqCst;
+        (self.loads.load(SeqCst), self.looks.load(SeqCst))
+    }
+
+    fn here(&self) -> Result<(), crate::store::StoreError> {
+        if self.is_away.load(std::sync::atomic::Ordering::SeqCst) {
+            let reason = "no route to host".to_owned();
+            return Err(crate::store::StoreError { action: "reach", what: "server".to_owned(), reason });
+        }
+        Ok(())
+    }
+}
+
+impl Default for AwayStore {
+    fn default() -> Self {
+        let store = AwayStore::new(Arc::new(FullStore));
+        store.leave();
+        store
+    }
+}
+
+impl crate::store::TileStore for AwayStore {
+    fn capabilities(&self) -> crate::store::Capabilities {
+        self.store.capabilities()
+    }
+    fn lock_id(&self) -> String {
+        self.store.lock_id()
+    }
+    fn load(&self, key: &TileKey) -> Result<Option<crate::store::StoredTile>, crate::store::StoreError> {
+        self.here()?;
+        self.loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.store.load(key)
+    }
+    fn load_at_once(&self, _: &TileKey) -> Result<crate::store::AtOnce, crate::store::StoreError> {
+        self.here().map(|()| crate::store::AtOnce::Unknown)
+    }
+    fn metadata(&self, key: &TileKey) -> Result<Option<crate::store::TileMeta>, crate::store::StoreError> {
+        self.here()?;
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.store.metadata(key)
+    }
+    fn store(&self, key: &TileKey, tile: &crate::store::TileData) -> Result<(), crate::store::StoreError> {
+        self.here()?;
+        self.store.store(key, tile)
+    }
+    fn remove(&self, key: &TileKey) -> Result<(), crate::store::StoreError> {
+        self.here()?;
+        self.store.remove(key)
+    }
+    fn remove_level(&self, z: u8, before: Option<std::time::SystemTime>) -> Result<(), crate::store::StoreError> {
+        self.here()?;
+        self.store.remove_level(z, before)
     }
 }

@@ -25,8 +25,8 @@ impl Credentials {
         (format!("{scheme}://{host}{rest}"), Some(Arc::new(Credentials::new(user, password))))
     }
 
-    /// As the environment's proxies write them.
-    pub(crate) fn percent_decoded(&self) -> Arc<Self> {
+    /// As the environment's proxies write them, and addresses of databases.
+    pub fn percent_decoded(&self) -> Arc<Self> {
         let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
         Arc::new(Credentials::new(decoded(&self.user), decoded(&self.password)))
     }

@@ -28,6 +28,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Trace {
     hit: AtomicU64,
+    remembered: AtomicU64,
     stale: AtomicU64,
     missed: AtomicU64,
     calls: Mutex<Vec<Call>>,
@@ -39,6 +40,8 @@ pub struct Trace {
 pub struct Tiles {
     /// Lay in a cache.
     pub hit: u64,
+    /// Lay in this process's memory. They are counted as hits, too, by whoever asked for them.
+    pub remembered: u64,
     /// Had expired, and stood in for new ones that could not be had.
     pub stale: u64,
     /// Were made.
@@ -135,6 +138,7 @@ pub fn count(tiles: Tiles) {
     CURRENT.with_borrow(|scope| {
         if let Some(trace) = &scope.trace {
             trace.hit.fetch_add(tiles.hit, Ordering::Relaxed);
+            trace.remembered.fetch_add(tiles.remembered, Ordering::Relaxed);
             trace.stale.fetch_add(tiles.stale, Ordering::Relaxed);
             trace.missed.fetch_add(tiles.missed, Ordering::Relaxed);
         }
@@ -198,6 +202,7 @@ impl Trace {
     pub fn tiles(&self) -> Tiles {
         Tiles {
             hit: self.hit.load(Ordering::Relaxed),
+            remembered: self.remembered.load(Ordering::Relaxed),
             stale: self.stale.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
         }
@@ -292,7 +297,7 @@ mod tests {
             });
             count(Tiles { hit: 1, ..Tiles::default() });
         });
-        assert_eq!(trace.tiles(), Tiles { hit: 1, stale: 0, missed: 2 });
+        assert_eq!(trace.tiles(), Tiles { hit: 1, missed: 2, ..Tiles::default() });
         let places = vec![Place::Layer("roads".into()), Place::Source("wms".into())];
         assert_eq!(trace.calls(), [Call { places, ..get("http://a/") }]);
     }
@@ -347,6 +352,6 @@ mod tests {
             assert_eq!(inner.tiles().hit, 1);
             count(Tiles { stale: 1, ..Tiles::default() });
         });
-        assert_eq!(outer.tiles(), Tiles { hit: 0, stale: 1, missed: 0 });
+        assert_eq!(outer.tiles(), Tiles { stale: 1, ..Tiles::default() });
     }
 }

@@ -4,7 +4,7 @@
 //! MapProxy may share the directory.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Read as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::file_sweep::Sweep;
 use super::layout::Layout;
 use super::{AtOnce, Capabilities, SingleColor, StoreError, StoredTile, TileData, TileMeta, TileStore};
-use crate::fs::{explain, parent, remove_temporary, replace, write_atomic};
+use crate::fs::{explain, parent, remove_temporary, replace, write_atomic, write_atomic_with_times};
 use crate::lock::lock_id;
 use crate::{Permissions, TileKey};
 
@@ -60,6 +60,12 @@ impl FileStore {
             what: self.directory.display().to_string(),
             reason: error.to_string(),
         })
+    }
+
+    /// Stores a tile whose file has other times than now.
+    pub(crate) fn store_with_times(&self, key: &TileKey, bytes: &[u8], times: FileTimes) -> Result<(), StoreError> {
+        let path = self.path(key)?;
+        write_atomic_with_times(&path, bytes, self.permissions, Some(times)).map_err(failed("write", &path))
     }
 
     fn read(&self, path: &Path) -> io::Result<Option<StoredTile>> {

@@ -9,12 +9,20 @@ use crate::TileKey;
 
 pub mod compact;
 pub mod conformance;
+pub mod couchdb;
 pub mod file;
 mod file_sweep;
 pub mod layout;
+mod lenient;
+mod presence;
+pub mod redis;
+pub mod tier;
 
 pub use compact::CompactStore;
+pub use couchdb::CouchdbStore;
 pub use file::FileStore;
+pub use lenient::Lenient;
+pub use redis::RedisStore;
 
 /// Facts about a store.
 #[derive(Clone, Copy, Debug)]

@@ -32,6 +32,8 @@ pub struct Globals {
     pub preferred_src_proj: IndexMap<String, Vec<String>>,
     /// `srs.proj_data_dir`: directory of the PROJ database and grids.
     pub proj_data_dir: Option<PathBuf>,
+    /// `renderd.address`: of a process that makes missing tiles in place of this one.
+    pub renderd: Option<(String, Origin)>,
     /// `public_url`: the address that answers name, whatever proxies say.
     pub public_url: Option<(String, Origin)>,
     /// `trusted_proxies`: addresses and networks whose headers are believed; `None`: everybody's.

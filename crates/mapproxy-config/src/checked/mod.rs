@@ -41,7 +41,8 @@ pub use sources::{
     LegendAddress, OnError, RasterSource, Source, SourceImage, SourceKind, TileSource, WmsInfo, WmsLegend, WmsSource,
 };
 pub use stores::{
-    AzureBlobStore, CacheStore, CompactStore, CompactVersion, CustomStore, FileLayout, FileStore, S3Store, Secret,
+    AzureBlobStore, CacheStore, CompactStore, CompactVersion, CouchdbStore, CustomStore, FileLayout, FileStore,
+    RedisStore, RedisTls, S3Store, Secret, Tier, TierPlace, TieredStore,
 };
 pub use values::{KeywordList, OnSourceErrors, ResRange, Stylesheet, WmsVersion};
 

@@ -4,6 +4,8 @@
 //! of it, and a Python MapProxy on the same directory has to come to the same.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Where tiles are kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,17 +22,24 @@ pub enum CacheStore {
     AzureBlob(AzureBlobStore),
     /// `type: custom`: made by the program around us.
     Custom(CustomStore),
+    /// `type: redis`.
+    Redis(RedisStore),
+    /// `type: couchdb`.
+    Couchdb(CouchdbStore),
+    /// `type: tiered`, and `memory` of any other.
+    Tiered(TieredStore),
 }
 
 impl CacheStore {
     /// The directory that tiles are written to, for stores of files.
     pub fn directory(&self) -> Option<&Path> {
         match self {
-            CacheStore::Disabled => None,
+            CacheStore::Disabled | CacheStore::Redis(_) | CacheStore::Couchdb(_) => None,
             CacheStore::File(file) => Some(&file.directory),
             CacheStore::Compact(compact) => Some(&compact.directory),
             CacheStore::Custom(custom) => Some(&custom.directory),
             CacheStore::S3(_) | CacheStore::AzureBlob(_) => None,
+            CacheStore::Tiered(tiered) => tiered.lowest.directory(),
         }
     }
 }
@@ -129,4 +138,76 @@ pub enum FileLayout {
     Quadkey,
     /// `arcgis`: `Lzz/Ryyyyyyyy/Cxxxxxxxx`.
     Arcgis,
+}
+
+/// `type: redis`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedisStore {
+    /// `host`. Default `127.0.0.1`.
+    pub host: Arc<str>,
+    /// `port`. Default 6379.
+    pub port: u16,
+    /// `db`. Default 0.
+    pub db: i64,
+    /// `username`.
+    pub username: Option<Arc<str>>,
+    /// `password`.
+    pub password: Option<Secret>,
+    /// `prefix`: begins all keys. Default `<cache>_<grid>`.
+    pub prefix: String,
+    /// `default_ttl`: how long a tile is kept; `None`: until somebody removes it. Default an hour.
+    pub ttl: Option<Duration>,
+    /// TLS, if any of `ssl_certfile`, `ssl_keyfile`, `ssl_ca_certs` is given.
+    pub tls: Option<RedisTls>,
+}
+
+/// `ssl_…` of `type: redis`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedisTls {
+    /// `ssl_certfile` and `ssl_keyfile`.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// `ssl_ca_certs`; the system's if unset.
+    pub ca_certs: Option<PathBuf>,
+}
+
+/// `type: couchdb`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CouchdbStore {
+    /// `url`, user and password included. Default `http://127.0.0.1:5984`.
+    pub url: Secret,
+    /// `db_name`. Default `<cache>_<srs>`.
+    pub database: String,
+    /// `tile_id`: template of the names of documents.
+    pub tile_id: Option<Arc<str>>,
+    /// `tile_metadata`: what else documents say, with templates.
+    pub metadata: Vec<(Arc<str>, serde_json::Value)>,
+}
+
+/// `type: tiered`, and `memory` of any other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TieredStore {
+    /// Tiers with copies, the nearest first; at least one.
+    pub near: Vec<Tier>,
+    /// The tier that has all tiles.
+    pub lowest: Box<CacheStore>,
+}
+
+/// A tier with copies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tier {
+    /// `max_size`, in bytes.
+    pub max_size: u64,
+    /// `max_age`: for how long a copy is believed. Default 10 seconds in memory, an hour on disk.
+    pub max_age: Duration,
+    /// Where copies are.
+    pub place: TierPlace,
+}
+
+/// Where copies of tiles are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TierPlace {
+    /// In memory.
+    Memory,
+    /// In files of this cache and grid alone.
+    Files(FileStore),
 }

@@ -1,7 +1,7 @@
 //! `caches`.
 
 use super::reader::{FromNode, Reader, Table, Text, nearest, record};
-use super::{BoolOrText, Coverage, ImageOptions, Numbers, TimeSpec};
+use super::{BoolOrText, Coverage, ImageOptions, NumberOrText, Numbers, TimeSpec};
 use crate::position::Spanned;
 use crate::yaml::{Node, Value};
 
@@ -114,11 +114,27 @@ pub enum CacheBackend {
     AzureBlob(AzureBlobBackend),
     /// `type: custom`, not known to MapProxy 7.0.0
     Custom(CustomBackend),
+    /// `type: memory`, not known to MapProxy 7.0.0
+    Memory(MemoryBackend),
+    /// `type: tiered`, not known to MapProxy 7.0.0
+    Tiered(TieredBackend),
 }
 
 /// The names of [`CacheBackend`]'s variants in configurations.
-pub(crate) const CACHE_TYPES: [&str; 10] =
-    ["file", "sqlite", "mbtiles", "geopackage", "couchdb", "s3", "redis", "compact", "azureblob", "custom"];
+pub(crate) const CACHE_TYPES: [&str; 12] = [
+    "file",
+    "sqlite",
+    "mbtiles",
+    "geopackage",
+    "couchdb",
+    "s3",
+    "redis",
+    "compact",
+    "azureblob",
+    "custom",
+    "memory",
+    "tiered",
+];
 
 impl CacheBackend {
     /// Its `type`.
@@ -134,6 +150,8 @@ impl CacheBackend {
             Self::Compact(_) => "compact",
             Self::AzureBlob(_) => "azureblob",
             Self::Custom(_) => "custom",
+            Self::Memory(_) => "memory",
+            Self::Tiered(_) => "tiered",
         }
     }
 
@@ -144,6 +162,7 @@ impl CacheBackend {
             Self::Sqlite(backend) => backend.directory.as_ref(),
             Self::Geopackage(backend) => backend.directory.as_ref(),
             Self::Compact(backend) => backend.directory.as_ref(),
+            Self::Tiered(backend) => backend.lowest()?.directory(),
             _ => None,
         }
     }
@@ -161,6 +180,8 @@ impl CacheBackend {
             Self::Compact(backend) => &backend.common,
             Self::AzureBlob(backend) => &backend.common,
             Self::Custom(backend) => &backend.common,
+            Self::Memory(backend) => &backend.common,
+            Self::Tiered(backend) => &backend.common,
         }
     }
 }
@@ -178,6 +199,8 @@ impl FromNode for CacheBackend {
             "redis" => FromNode::from_node(node, reader).map(Self::Redis),
             "compact" => FromNode::from_node(node, reader).map(Self::Compact),
             "azureblob" => FromNode::from_node(node, reader).map(Self::AzureBlob),
+            "memory" => FromNode::from_node(node, reader).map(Self::Memory),
+            "tiered" => FromNode::from_node(node, reader).map(Self::Tiered),
             _ => FromNode::from_node(node, reader).map(Self::Custom),
         }
     }
@@ -217,6 +240,37 @@ record! {
         tile_lock_dir: Text,
         directory_permissions: Text,
         file_permissions: Text,
+        /// Copies of tiles in memory, not known to MapProxy 7.0.0.
+        memory: Memory,
+    }
+}
+
+/// Copies of tiles in memory in front of a store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Memory {
+    /// How much, all else by default.
+    Size(NumberOrText),
+    /// In detail.
+    Options(Box<MemoryOptions>),
+}
+
+impl FromNode for Memory {
+    fn from_node<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Option<Self> {
+        match &node.value {
+            Value::Mapping(_) => reader.record(node).map(Box::new).map(Self::Options),
+            Value::Int(_) | Value::Float(_) | Value::String(_) => FromNode::from_node(node, reader).map(Self::Size),
+            _ => reader.mismatch_any(node, "number, str, dict"),
+        }
+    }
+}
+
+record! {
+    /// How much memory for copies, and for how long they are believed.
+    pub struct MemoryOptions {
+        /// In bytes, or with a unit.
+        max_size: NumberOrText [required],
+        /// In seconds.
+        max_age: f64,
     }
 }
 
@@ -226,6 +280,10 @@ record! {
         directory_layout: Text,
         use_grid_names: bool,
         directory: Text,
+        /// Of a tier: in bytes, or with a unit.
+        max_size: NumberOrText,
+        /// Of a tier: in seconds.
+        max_age: f64,
     }
 }
 
@@ -324,4 +382,29 @@ record! {
 record! {
     /// `type: custom`: made by the program that embeds MapProxy
     pub struct CustomBackend with common: BackendCommon {}
+}
+
+record! {
+    /// `type: memory`: a tier
+    pub struct MemoryBackend with common: BackendCommon {
+        /// In bytes, or with a unit.
+        max_size: NumberOrText,
+        /// In seconds.
+        max_age: f64,
+    }
+}
+
+record! {
+    /// `type: tiered`: a store with copies nearer by
+    pub struct TieredBackend with common: BackendCommon {
+        /// From the nearest to the one that has all tiles.
+        tiers: Vec<Spanned<CacheBackend>> [required],
+    }
+}
+
+impl TieredBackend {
+    /// The tier that has all tiles.
+    pub fn lowest(&self) -> Option<&CacheBackend> {
+        Some(&self.tiers.as_ref()?.value.last()?.value)
+    }
 }

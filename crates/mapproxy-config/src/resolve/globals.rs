@@ -34,9 +34,14 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
         Some("") => None,
         Some(origin) => Some(origin.to_owned()),
     };
-    if let Some(renderd) = &raw.renderd {
-        crate::support::is_supported(findings, "renderd", renderd.span, "globals.renderd");
-    }
+    let renderd = raw.renderd.as_ref().and_then(|renderd| renderd.address.as_ref()).and_then(|address| {
+        let path = "globals.renderd.address";
+        if address.value.starts_with("http://") || address.value.starts_with("https://") {
+            return Some((address.value.to_string(), Origin::new(path, address.span)));
+        }
+        findings.error(address.span, path, "an address begins with http:// or https://");
+        None
+    });
     let without_effect = [
         ("template_dir", raw.template_dir.as_ref().map(|dir| dir.span)),
         ("debug_mode", raw.debug_mode.as_ref().filter(|debug| debug.value).map(|debug| debug.span)),
@@ -74,6 +79,7 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
                 findings,
             ),
         },
+        renderd,
         preferred_src_proj: preferred(raw),
         proj_data_dir: raw
             .srs

@@ -14,9 +14,11 @@ mod inspire;
 mod layers;
 mod ogcapi;
 mod seed;
+mod servers;
 mod services;
 mod sources;
 mod stores;
+mod tiers;
 
 pub(crate) use seed::document as seed_document;
 

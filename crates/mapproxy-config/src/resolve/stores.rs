@@ -13,14 +13,14 @@ use crate::position::{Span, Spanned};
 use crate::raw::{self, AzureBlobBackend, CacheBackend, CompactBackend, FileBackend, S3Backend, Text};
 
 /// What stores are placed and named by.
-struct Place<'a> {
-    cache: &'a Name,
-    grid: &'a Grid,
+pub(super) struct Place<'a> {
+    pub(super) cache: &'a Name,
+    pub(super) grid: &'a Grid,
     /// How many grids the cache has.
-    grids: usize,
+    pub(super) grids: usize,
     base: &'a Base<'a>,
     /// `caches.NAME`
-    path: &'a str,
+    pub(super) path: &'a str,
     /// Where the cache, or what it is kept in, was written.
     at: Span,
 }
@@ -44,7 +44,6 @@ impl Resolver<'_> {
     ) -> Option<Vec<CacheGrid>> {
         let path = format!("caches.{cache}");
         let at = raw.cache.as_ref().map_or(raw.span, |backend| backend.span);
-        let backend = raw.cache.as_ref().map(|backend| &backend.value);
         let base = self.base(raw);
         if let (Some(_), Some(cache_dir)) = (base.own, &raw.cache_dir) {
             let message = format!("found cache.directory and cache_dir option for {cache}, ignoring cache_dir");
@@ -53,20 +52,43 @@ impl Resolver<'_> {
         let mut stores = Vec::with_capacity(keys.len());
         for key in keys {
             let place = Place { cache, grid: grids.get(key)?, grids: keys.len(), base: &base, path: &path, at };
-            let store = match backend {
+            let store = match raw.cache.as_ref() {
                 _ if disabled => CacheStore::Disabled,
                 None => self.file_store(None, &place)?,
-                Some(CacheBackend::File(file)) => self.file_store(Some(file), &place)?,
-                Some(CacheBackend::Compact(compact)) => self.compact_store(compact, &place)?,
-                Some(CacheBackend::S3(s3)) => self.s3_store(s3, &place)?,
-                Some(CacheBackend::AzureBlob(azure)) => self.azure_store(azure, &place)?,
-                Some(CacheBackend::Custom(_)) => CacheStore::Custom(CustomStore { directory: below_base(&place) }),
-                // Refused already, by name.
-                Some(_) => return None,
+                Some(backend) => {
+                    let store = self.store(backend, &place)?;
+                    self.with_memory(store, backend.value.common(), &place)?
+                }
             };
             stores.push(CacheGrid { grid: Arc::clone(key), store });
         }
         Some(stores)
+    }
+
+    /// The store of a cache in one grid.
+    pub(super) fn store(&mut self, backend: &Spanned<CacheBackend>, place: &Place<'_>) -> Option<CacheStore> {
+        Some(match &backend.value {
+            CacheBackend::File(file) => {
+                self.only_in_tiers(file, place)?;
+                self.file_store(Some(file), place)?
+            }
+            CacheBackend::Compact(compact) => self.compact_store(compact, place)?,
+            CacheBackend::S3(s3) => self.s3_store(s3, place)?,
+            CacheBackend::AzureBlob(azure) => self.azure_store(azure, place)?,
+            CacheBackend::Custom(_) => CacheStore::Custom(CustomStore { directory: below_base(place) }),
+            CacheBackend::Redis(redis) => CacheStore::Redis(self.redis_store(redis, place)?),
+            CacheBackend::Couchdb(couchdb) => CacheStore::Couchdb(self.couchdb_store(couchdb, place)?),
+            CacheBackend::Tiered(tiered) => self.tiered_store(tiered, place)?,
+            CacheBackend::Memory(_) => {
+                let message = "a cache in memory alone forgets all of its tiles whenever the program ends";
+                let help = "keep tiles somewhere, and add `memory: 64MB` for copies in memory".to_owned();
+                let path = format!("{}.cache", place.path);
+                self.findings.add(Severity::Error, backend.span, path, message, Some(help));
+                return None;
+            }
+            // Refused already, by name.
+            _ => return None,
+        })
     }
 
     /// The directory of the tile locks.
@@ -198,8 +220,18 @@ impl Resolver<'_> {
         None
     }
 
+    pub(super) fn refuse<T>(&mut self, span: Span, path: String, message: impl Into<String>) -> Option<T> {
+        self.findings.error(span, path, message);
+        None
+    }
+
     /// `directory_layout`.
-    fn layout(&mut self, layout: Option<&Spanned<Text>>, default: FileLayout, place: &Place<'_>) -> Option<FileLayout> {
+    pub(super) fn layout(
+        &mut self,
+        layout: Option<&Spanned<Text>>,
+        default: FileLayout,
+        place: &Place<'_>,
+    ) -> Option<FileLayout> {
         let Some(layout) = layout else { return Some(default) };
         Some(match &*layout.value {
             "tc" => FileLayout::Tc,

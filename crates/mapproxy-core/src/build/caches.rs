@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mapproxy_cache::{
-    CachedMap, CachedTiles, Creation, ManagerOptions, RefreshBefore, Rescaling, Spacing, TileLocker, TileManager,
-    Watermark,
+    CachedMap, CachedTiles, Creation, ManagerOptions, RefreshBefore, Renderd, Rescaling, Spacing, TileLocker,
+    TileManager, Watermark,
 };
 use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::{Cache, RescaleFrom};
@@ -114,6 +114,7 @@ impl Parts<'_> {
             grid,
             store,
             locker,
+            renderd: self.renderd()?,
             sources,
             image,
             creation: Creation {
@@ -142,6 +143,13 @@ impl Parts<'_> {
             cache_rescaled_tiles: config.rescale.is_some_and(|rescale| rescale.store),
         };
         self.told(&config.at, TileManager::new(options))
+    }
+
+    /// Who makes missing tiles in place of this process; the inner `None` for nobody.
+    fn renderd(&self) -> Option<Option<Renderd>> {
+        let Some((address, at)) = &self.config.globals.renderd else { return Some(None) };
+        let client = self.client(&self.config.globals.http, None, at)?;
+        Some(Some(Renderd::new(address.clone(), client)))
     }
 
     /// Names of parameters that the sources of a cache forward, those of caches below included.

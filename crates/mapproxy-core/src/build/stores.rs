@@ -1,17 +1,26 @@
 //! Stores of tiles: one function for each type.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mapproxy_cache::Permissions;
 use mapproxy_cache::store::compact::{CompactOptions, Version};
+use mapproxy_cache::store::couchdb::CouchdbOptions;
 use mapproxy_cache::store::file::LinkSingleColor;
 use mapproxy_cache::store::layout::Layout;
-use mapproxy_cache::store::{CompactStore, FileStore, TileStore};
+use mapproxy_cache::store::redis::{RedisOptions, RedisTls};
+use mapproxy_cache::store::tier::{DiskCopies, MemoryCopies, Tier};
+use mapproxy_cache::store::{CompactStore, CouchdbStore, FileStore, Lenient, RedisStore, TileStore};
 use mapproxy_config::checked::caches::Cache;
-use mapproxy_config::checked::{self, CacheGrid, CacheStore, CompactVersion, FileLayout, SingleColorLink};
+use mapproxy_config::checked::{
+    self, CacheGrid, CacheStore, CompactVersion, FileLayout, HttpOptions, SingleColorLink, TierPlace,
+};
 use mapproxy_grid::TileGrid;
 
 use super::{CustomStore, Parts};
+
+/// How long a database of tiles may take, at most.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Parts<'_> {
     /// The store of a cache in one grid; the inner `None` with `disable_storage`.
@@ -21,14 +30,66 @@ impl Parts<'_> {
         place: &CacheGrid,
         grid: &Arc<TileGrid>,
     ) -> Option<Option<Arc<dyn TileStore>>> {
-        let store: Arc<dyn TileStore> = match &place.store {
-            CacheStore::Disabled => return Some(None),
+        if place.store == CacheStore::Disabled {
+            return Some(None);
+        }
+        let store = self.kept(cache, &place.store, grid)?;
+        // Who forgives a server that it is away must be the outermost: copies are of use just then.
+        let lowest = match &place.store {
+            CacheStore::Tiered(tiered) => &tiered.lowest,
+            store => store,
+        };
+        Some(Some(match lowest {
+            CacheStore::Redis(_) | CacheStore::Couchdb(_) => Arc::new(Lenient::new(store, Arc::clone(&cache.name))),
+            _ => store,
+        }))
+    }
+
+    fn kept(&self, cache: &Cache, store: &CacheStore, grid: &Arc<TileGrid>) -> Option<Arc<dyn TileStore>> {
+        Some(match store {
+            CacheStore::Disabled => return None,
             CacheStore::File(file) => Arc::new(file_store(cache, file)),
             CacheStore::Compact(compact) => Arc::new(self.compact_store(cache, compact)),
             CacheStore::S3(_) | CacheStore::AzureBlob(_) => return self.error(&cache.at, "not supported yet"),
             CacheStore::Custom(custom) => self.custom_store(cache, custom, grid)?,
+            CacheStore::Redis(redis) => Arc::new(self.told(&cache.at, RedisStore::new(redis_options(redis)))?),
+            CacheStore::Couchdb(couchdb) => self.couchdb_store(cache, couchdb, grid)?,
+            CacheStore::Tiered(tiered) => {
+                let mut store = self.kept(cache, &tiered.lowest, grid)?;
+                for tier in tiered.near.iter().rev() {
+                    store = match &tier.place {
+                        TierPlace::Memory => Arc::new(Tier::new(MemoryCopies::new(tier.max_size), store, tier.max_age)),
+                        TierPlace::Files(files) => {
+                            let files =
+                                FileStore { link_single_color: LinkSingleColor::Off, ..file_store(cache, files) };
+                            Arc::new(Tier::new(DiskCopies::new(files, tier.max_size), store, tier.max_age))
+                        }
+                    };
+                }
+                store
+            }
+        })
+    }
+
+    fn couchdb_store(
+        &self,
+        cache: &Cache,
+        couchdb: &checked::CouchdbStore,
+        grid: &Arc<TileGrid>,
+    ) -> Option<Arc<dyn TileStore>> {
+        let options = CouchdbOptions {
+            url: couchdb.url.0.to_string(),
+            database: couchdb.database.clone(),
+            tile_id: couchdb.tile_id.as_deref().map(str::to_owned),
+            metadata: couchdb.metadata.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+            grid: Arc::clone(grid),
+            extension: cache.format.extension.to_string(),
         };
-        Some(Some(store))
+        // Who waits for a cache does not wait as long as for a map.
+        let http = &self.config.globals.http;
+        let http = HttpOptions { timeout: http.timeout.min(STORE_TIMEOUT), ..http.clone() };
+        let client = self.client(&http, None, &cache.at)?;
+        Some(Arc::new(self.told(&cache.at, CouchdbStore::new(&options, client))?))
     }
 
     fn compact_store(&self, cache: &Cache, compact: &checked::CompactStore) -> CompactStore {
@@ -75,6 +136,22 @@ fn file_store(cache: &Cache, file: &checked::FileStore) -> FileStore {
             Some(SingleColorLink::Hardlink) => LinkSingleColor::Hardlink,
         },
         permissions: permissions(cache),
+    }
+}
+
+fn redis_options(redis: &checked::RedisStore) -> RedisOptions {
+    RedisOptions {
+        host: redis.host.to_string(),
+        port: redis.port,
+        db: redis.db,
+        username: redis.username.as_deref().map(str::to_owned),
+        password: redis.password.as_ref().map(|password| password.0.to_string()),
+        prefix: redis.prefix.clone(),
+        ttl: redis.ttl,
+        tls: redis
+            .tls
+            .as_ref()
+            .map(|tls| RedisTls { certificate: tls.certificate.clone(), ca_certs: tls.ca_certs.clone() }),
     }
 }
 

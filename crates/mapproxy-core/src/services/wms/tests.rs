@@ -450,6 +450,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
         grid: Arc::clone(&grid),
         store: None,
         locker: None,
+        renderd: None,
         sources: vec![bench.source("tiles", Answer::Color(RED))],
         image: Arc::new(ImageOptions::new(ImageFormat::png())),
         creation: Creation {
