@@ -8,6 +8,7 @@ use std::fs::{self, File, FileTimes};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// `directory_permissions` and `file_permissions`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +121,34 @@ pub(crate) fn create_directories(directory: &Path, permissions: Permissions) -> 
             create_directories(parent(directory), permissions)?;
             create()
         }
+        result => result,
+    }
+}
+
+/// Begins the name of a folder that is being removed.
+const REMOVED: &str = ".removed-";
+
+/// Removes a folder and all in it. It is out of the way at once: whoever stores something meanwhile makes a new one. A
+/// missing one is no error.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    let mut name = std::ffi::OsString::from(REMOVED);
+    name.push(path.file_name().unwrap_or_default());
+    let moment = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos());
+    name.push(format!("-{}-{moment}", std::process::id()));
+    let away = path.with_file_name(name);
+    ignore_missing(fs::rename(path, &away))?;
+    ignore_missing(fs::remove_dir_all(&away))
+}
+
+/// A folder of that name was being removed by a process that was killed; or is, right now, by another.
+pub(crate) fn is_being_removed(name: &str) -> bool {
+    name.starts_with(REMOVED)
+}
+
+/// What is not there need not be removed.
+pub(crate) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
 }

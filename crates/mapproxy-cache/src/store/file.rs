@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::file_sweep::Sweep;
 use super::layout::Layout;
 use super::{AtOnce, Capabilities, SingleColor, StoreError, StoredTile, TileData, TileMeta, TileStore};
-use crate::fs::{explain, parent, remove_temporary, replace, write_atomic, write_atomic_with_times};
+use crate::fs::{explain, ignore_missing, parent, remove_temporary, replace, write_atomic, write_atomic_with_times};
 use crate::lock::lock_id;
 use crate::{Permissions, TileKey};
 
@@ -140,13 +140,6 @@ fn replace_by_hard_link(path: &Path, shared: &Path, permissions: Permissions) ->
         Ok(name)
     })?;
     ignore_missing(fs::remove_file(spare.into_inner()))
-}
-
-pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }
 
 /// The tile as MapProxy names it for clients that write `TIME`; ours are in lower case.

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::StoreError;
-use super::file::{failed, ignore_missing};
+use super::file::failed;
 use super::layout::Layout;
+use crate::fs::{ignore_missing, is_being_removed, remove_folder};
 
 /// What is to go.
 pub(super) struct Sweep<'a> {
@@ -17,9 +18,6 @@ pub(super) struct Sweep<'a> {
     /// Only tiles stored then or earlier.
     pub(super) before: Option<SystemTime>,
 }
-
-/// Begins the name of a folder that is being removed.
-const LEFTOVER: &str = ".removed-";
 
 impl Sweep<'_> {
     /// Cleans a cache's directory.
@@ -50,15 +48,11 @@ impl Sweep<'_> {
             match self.layout.level_of_folder(&below) {
                 Some(other) if other != self.level => {}
                 Some(_) if self.before.is_none() => {
-                    // Out of the way first: whoever stores a tile meanwhile makes a new folder.
-                    let moment = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos());
-                    let away = folder.join(format!("{LEFTOVER}{name}-{}-{moment}", std::process::id()));
-                    ignore_missing(fs::rename(&path, &away)).map_err(failed("remove", &path))?;
-                    ignore_missing(fs::remove_dir_all(&away)).map_err(failed("remove", &away))?;
+                    remove_folder(&path).map_err(failed("remove", &path))?;
                     removed = true;
                 }
                 // Of a process that was killed.
-                None if name.starts_with(LEFTOVER) => {
+                None if is_being_removed(name) => {
                     ignore_missing(fs::remove_dir_all(&path)).map_err(failed("remove", &path))?;
                 }
                 _ => {

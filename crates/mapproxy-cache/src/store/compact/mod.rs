@@ -9,6 +9,7 @@ mod format;
 mod reader;
 mod writer;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::hash::BuildHasher as _;
 use std::io;
@@ -24,7 +25,7 @@ use self::reader::{BundleKey, Found};
 use self::writer::{Refusal, Writer};
 use super::layout::dimension_directories;
 use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
-use crate::fs::explain;
+use crate::fs::{explain, is_being_removed, parent, remove_folder, remove_temporary};
 use crate::lock::{lock_file, lock_id};
 use crate::{Permissions, TileKey};
 
@@ -81,9 +82,6 @@ pub struct CompactStore {
 
 /// A tile and its place in a bundle.
 type Placed<'a> = (Place, &'a [u8]);
-
-/// Begins the name of a folder that is being removed.
-const LEFTOVER: &str = ".removed-";
 
 impl CompactStore {
     /// A store whose bundles stay open in `pool`, which it may share with others.
@@ -183,13 +181,10 @@ impl CompactStore {
                     continue;
                 }
                 let below = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
-                if name.starts_with(LEFTOVER) {
+                if is_being_removed(name) {
                     ignore_missing(fs::remove_dir_all(&path)).map_err(at(&path))?;
                 } else if name == level_name {
-                    // Whoever stores a tile meanwhile makes a new folder.
-                    let away = folder.join(format!("{LEFTOVER}{name}-{}", std::process::id()));
-                    ignore_missing(fs::rename(&path, &away)).map_err(at(&path))?;
-                    ignore_missing(fs::remove_dir_all(&away)).map_err(at(&away))?;
+                    remove_folder(&path).map_err(at(&path))?;
                 } else if !relative.is_empty() || name.contains('-') {
                     // The first of the directories of dimensions has a hyphen.
                     folders.push((path, below));
@@ -197,13 +192,6 @@ impl CompactStore {
             }
         }
         Ok(())
-    }
-}
-
-fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }
 
@@ -272,6 +260,23 @@ impl TileStore for CompactStore {
         let removed = self.remove_folders(level);
         self.pool.forget(self.number, level);
         removed.map_err(|(path, error)| failed("remove", &path, &error))
+    }
+
+    /// A bundle is new or replaced under a temporary name; who holds its lock may know that nobody is at it.
+    fn sweep(&self, keys: &[TileKey]) {
+        let mut bundles: Vec<BundleKey> = keys.iter().map(|key| self.bundle_of(key)).collect();
+        bundles.dedup();
+        for bundle in bundles {
+            let version = self.options.version;
+            let swept = self.write(&bundle, |path| {
+                let files = [version.tiles_path(path), version.index_path(path)];
+                let is_one = |name: &OsStr, _: &fs::DirEntry| files.iter().any(|file| file.file_name() == Some(name));
+                Ok(remove_temporary(parent(path), is_one))
+            });
+            if let Err(error) = swept {
+                log::debug!(target: "mapproxy.cache.compact", "{error}");
+            }
+        }
     }
 
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
