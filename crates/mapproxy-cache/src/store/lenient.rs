@@ -73,6 +73,10 @@ impl TileStore for Lenient {
         self.store.remove_level(level, before)
     }
 
+    fn sweep(&self, keys: &[TileKey]) {
+        self.store.sweep(keys);
+    }
+
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         self.or_missing(self.store.metadata(key), || None)
     }

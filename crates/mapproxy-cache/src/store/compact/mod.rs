@@ -25,7 +25,7 @@ use self::reader::{BundleKey, Found};
 use self::writer::{Refusal, Writer};
 use super::layout::dimension_directories;
 use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
-use crate::fs::{explain, is_being_removed, parent, remove_folder, remove_temporary};
+use crate::fs::{explain, ignore_missing, is_being_removed, parent, remove_folder, remove_temporary};
 use crate::lock::{lock_file, lock_id};
 use crate::{Permissions, TileKey};
 

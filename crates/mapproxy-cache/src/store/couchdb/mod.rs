@@ -223,7 +223,6 @@ impl CouchdbStore {
     }
 
     /// Documents of a level, at most [`PAGE`] from `start` on: name, revision, time of storing.
-    #[expect(clippy::type_complexity, reason = "said in the line above")]
     fn page(
         &self,
         start: &str,
@@ -358,6 +357,8 @@ impl TileStore for CouchdbStore {
             start = next;
         }
     }
+
+    fn sweep(&self, _keys: &[TileKey]) {}
 
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         let name = self.name(key)?;

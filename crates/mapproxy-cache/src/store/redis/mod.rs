@@ -320,6 +320,8 @@ impl TileStore for RedisStore {
         Ok(())
     }
 
+    fn sweep(&self, _keys: &[TileKey]) {}
+
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         let key = self.key(key)?;
         let answer = self.ask_with_times("read", &key, |end| {

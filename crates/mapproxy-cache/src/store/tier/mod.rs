@@ -260,6 +260,10 @@ impl<C: Copies> TileStore for Tier<C> {
         result
     }
 
+    fn sweep(&self, keys: &[TileKey]) {
+        self.below.sweep(keys);
+    }
+
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         match self.copies.metadata(key) {
             Some((meta, confirmed)) if self.is_believed(confirmed) => Ok(Some(meta)),
