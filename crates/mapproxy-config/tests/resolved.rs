@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use mapproxy_config::checked::caches::RescaleFrom;
 use mapproxy_config::checked::{
-    CacheStore, Color, CoverageFile, CoverageShape, FileLayout, GridOrigin, HttpMethod, ImageMode, LevelSelection,
-    Levels, Quantizer, RefreshBefore, RemoveBefore, ResFactor, Resampling, SourceKind, SourceTarget, UseDirectFrom,
-    WmsSource, WmsVersion,
+    CacheStore, Color, CoverageFile, CoverageShape, FileLayout, GeopackageFiles, GridOrigin, HttpMethod, ImageMode,
+    LevelSelection, Levels, Quantizer, RefreshBefore, RemoveBefore, ResFactor, Resampling, SourceKind, SourceTarget,
+    UseDirectFrom, WmsSource, WmsVersion,
 };
 use mapproxy_config::{Config, LoadOptions, load, load_seed_str, load_str, load_str_with, load_with};
 
@@ -102,6 +102,60 @@ fn cache_directories_are_exact_where_given() {
         of("cache: {type: file, directory: d/../e/}"),
         ("/conf/d/../e/".into(), "/conf/d/../e/tile_locks".into())
     );
+}
+
+#[test]
+fn databases_are_where_mapproxy_has_them() {
+    let stores = |options: &str| {
+        let grids = "GLOBAL_WEBMERCATOR, GLOBAL_GEODETIC";
+        let config = config(&format!("{BASE}caches: {{c: {{sources: [s], grids: [{grids}], {options}}}}}\n"));
+        let stores = config.caches["c"].grids.iter().map(|grid| grid.store.clone());
+        stores.collect::<Vec<_>>()
+    };
+    let file = |store: &CacheStore| match store {
+        CacheStore::Mbtiles(store) => store.file.to_str().unwrap().to_owned(),
+        CacheStore::Sqlite(store) => store.directory.to_str().unwrap().to_owned(),
+        CacheStore::Geopackage(store) => match &store.files {
+            GeopackageFiles::One(file) => format!("{} {}", file.display(), store.table),
+            GeopackageFiles::Levels(directory) => format!("{}/ {}", directory.display(), store.table),
+        },
+        other => panic!("{other:?}"),
+    };
+    let first = |options: &str| file(&stores(options)[0]);
+    assert_eq!(first("cache: {type: mbtiles}"), "/conf/./cache_data/c.mbtiles");
+    assert_eq!(first("cache: {type: mbtiles, filename: ./a.mbtiles}"), "/conf/./a.mbtiles");
+    assert_eq!(first("cache_dir: ./d, cache: {type: mbtiles, filename: s/a.mbtiles}"), "/conf/./d/s/a.mbtiles");
+    assert_eq!(first("cache: {type: mbtiles, filename: /a.mbtiles}"), "/a.mbtiles");
+    assert_eq!(file(&stores("cache: {type: mbtiles}")[1]), "/conf/./cache_data/c_GLOBAL_GEODETIC.mbtiles");
+    assert_eq!(first("cache: {type: sqlite}"), "/conf/./cache_data/c/GLOBAL_WEBMERCATOR");
+    assert_eq!(file(&stores("cache: {type: sqlite, directory: d}")[1]), "/conf/d/GLOBAL_GEODETIC");
+    assert_eq!(first("cache: {type: geopackage}"), "/conf/./cache_data/c.gpkg c_GLOBAL_WEBMERCATOR");
+    assert_eq!(file(&stores("cache: {type: geopackage}")[1]), "/conf/./cache_data/c.gpkg c_GLOBAL_GEODETIC");
+    assert_eq!(
+        first("cache: {type: geopackage, directory: d, filename: g/x.gpkg}"),
+        "/conf/d/g/x.gpkg c_GLOBAL_WEBMERCATOR"
+    );
+    assert_eq!(
+        first("cache: {type: geopackage, levels: true, table_name: t}"),
+        "/conf/./cache_data/c/GLOBAL_WEBMERCATOR/ t"
+    );
+}
+
+#[test]
+fn options_of_databases_are_inherited_from_the_globals_but_not_by_geopackages() {
+    let options = |own: &str| {
+        let globals = "globals: {cache: {sqlite_timeout: 0.5, sqlite_wal: true}}";
+        let config = config(&format!("{BASE}{globals}\ncaches: {{c: {{sources: [s], cache: {{{own}}}}}}}\n"));
+        match &config.caches["c"].grids[0].store {
+            CacheStore::Mbtiles(store) => (store.options.timeout.as_millis(), store.options.wal),
+            CacheStore::Sqlite(store) => (store.options.timeout.as_millis(), store.options.wal),
+            CacheStore::Geopackage(store) => (store.options.timeout.as_millis(), store.options.wal),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(options("type: mbtiles"), (500, true));
+    assert_eq!(options("type: sqlite, sqlite_timeout: 2, sqlite_wal: false"), (2000, false));
+    assert_eq!(options("type: geopackage"), (30_000, false));
 }
 
 #[test]

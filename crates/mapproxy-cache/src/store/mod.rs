@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use mapproxy_grid::{Bbox, TileGrid};
 
 use crate::TileKey;
 
@@ -16,6 +17,7 @@ pub mod layout;
 mod lenient;
 mod presence;
 pub mod redis;
+pub mod sqlite;
 pub mod tier;
 
 pub use compact::CompactStore;
@@ -72,6 +74,24 @@ pub struct StoreError {
     pub what: String,
     /// Why, and what to do.
     pub reason: String,
+}
+
+/// The grid is that of most web maps: one tile for the world in web mercator, four for each on the next level. What it
+/// counts rows from does not matter.
+pub fn is_web_mercator_quad(grid: &TileGrid) -> bool {
+    /// Half of the world's width in metres.
+    const HALF: f64 = 20_037_508.342_789_244;
+    let is_world = grid.bbox().almost_equals(&Bbox::new(-HALF, -HALF, HALF, HALF), 1.0, 1.0);
+    let is_mercator = matches!(grid.srs().epsg(), Some(3857 | 900_913 | 3785 | 102_100 | 102_113));
+    let (first, levels) = (grid.levels()[0].resolution, grid.levels());
+    is_world
+        && is_mercator
+        && grid.tile_size().width == grid.tile_size().height
+        && (0_i32..).zip(levels).all(|(z, level)| {
+            let count = 1_u64 << z.min(63);
+            (level.resolution * 2_f64.powi(z) / first - 1.0).abs() < 1e-6
+                && (u64::from(level.columns), u64::from(level.rows)) == (count, count)
+        })
 }
 
 /// Keeps encoded tiles.

@@ -42,7 +42,8 @@ pub use sources::{
 };
 pub use stores::{
     AzureBlobStore, CacheStore, CompactStore, CompactVersion, CouchdbStore, CustomStore, FileLayout, FileStore,
-    RedisStore, RedisTls, S3Store, Secret, Tier, TierPlace, TieredStore,
+    GeopackageFiles, GeopackageStore, MbtilesStore, RedisStore, RedisTls, S3Store, Secret, SqliteOptions, SqliteStore,
+    Tier, TierPlace, TieredStore,
 };
 pub use values::{KeywordList, OnSourceErrors, ResRange, Stylesheet, WmsVersion};
 

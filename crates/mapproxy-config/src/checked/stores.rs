@@ -20,6 +20,12 @@ pub enum CacheStore {
     S3(S3Store),
     /// `type: azureblob`.
     AzureBlob(AzureBlobStore),
+    /// `type: mbtiles`.
+    Mbtiles(MbtilesStore),
+    /// `type: sqlite`.
+    Sqlite(SqliteStore),
+    /// `type: geopackage`.
+    Geopackage(GeopackageStore),
     /// `type: custom`: made by the program around us.
     Custom(CustomStore),
     /// `type: redis`.
@@ -37,6 +43,12 @@ impl CacheStore {
             CacheStore::Disabled | CacheStore::Redis(_) | CacheStore::Couchdb(_) => None,
             CacheStore::File(file) => Some(&file.directory),
             CacheStore::Compact(compact) => Some(&compact.directory),
+            CacheStore::Mbtiles(mbtiles) => mbtiles.file.parent(),
+            CacheStore::Sqlite(sqlite) => Some(&sqlite.directory),
+            CacheStore::Geopackage(GeopackageStore { files: GeopackageFiles::One(file), .. }) => file.parent(),
+            CacheStore::Geopackage(GeopackageStore { files: GeopackageFiles::Levels(directory), .. }) => {
+                Some(directory)
+            }
             CacheStore::Custom(custom) => Some(&custom.directory),
             CacheStore::S3(_) | CacheStore::AzureBlob(_) => None,
             CacheStore::Tiered(tiered) => tiered.lowest.directory(),
@@ -113,6 +125,55 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// `type: mbtiles`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MbtilesStore {
+    /// `filename`.
+    pub file: PathBuf,
+    /// How the file is made and waited for.
+    pub options: SqliteOptions,
+}
+
+/// `type: sqlite`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqliteStore {
+    /// The directory of the files, which are called `LEVEL.mbtiles`.
+    pub directory: PathBuf,
+    /// How files are made and waited for.
+    pub options: SqliteOptions,
+    /// `ttl`: tiles older than this do not count.
+    pub ttl: Option<Duration>,
+}
+
+/// `type: geopackage`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GeopackageStore {
+    /// `filename`, or the directory with `levels`.
+    pub files: GeopackageFiles,
+    /// `table_name`.
+    pub table: Arc<str>,
+    /// How files are made and waited for.
+    pub options: SqliteOptions,
+}
+
+/// The files of `type: geopackage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GeopackageFiles {
+    /// All levels in one.
+    One(PathBuf),
+    /// `levels: true`: the directory of files called `LEVEL.gpkg`.
+    Levels(PathBuf),
+}
+
+/// How SQLite files are made and waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// `sqlite_timeout`: how long to wait for others to unlock a file. Default 30 s.
+    pub timeout: Duration,
+    /// `sqlite_wal`: new files get a write-ahead log.
+    pub wal: bool,
 }
 
 /// `type: custom`.

@@ -7,6 +7,7 @@
 mod auth;
 mod caches;
 mod coverage;
+mod databases;
 mod globals;
 mod grids;
 mod image;

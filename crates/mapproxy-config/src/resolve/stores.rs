@@ -16,20 +16,22 @@ use crate::raw::{self, AzureBlobBackend, CacheBackend, CompactBackend, FileBacke
 pub(super) struct Place<'a> {
     pub(super) cache: &'a Name,
     pub(super) grid: &'a Grid,
+    /// The grid's place among those of the cache.
+    pub(super) index: usize,
     /// How many grids the cache has.
     pub(super) grids: usize,
-    base: &'a Base<'a>,
+    pub(super) base: &'a Base<'a>,
     /// `caches.NAME`
     pub(super) path: &'a str,
     /// Where the cache, or what it is kept in, was written.
-    at: Span,
+    pub(super) at: Span,
 }
 
 /// The directory that a cache is below.
-struct Base<'a> {
-    directory: PathBuf,
+pub(super) struct Base<'a> {
+    pub(super) directory: PathBuf,
     /// It is `cache.directory`, which belongs to this cache alone.
-    own: Option<&'a Spanned<Text>>,
+    pub(super) own: Option<&'a Spanned<Text>>,
 }
 
 impl Resolver<'_> {
@@ -50,8 +52,8 @@ impl Resolver<'_> {
             self.findings.warning(cache_dir.span, format!("{path}.cache_dir"), message);
         }
         let mut stores = Vec::with_capacity(keys.len());
-        for key in keys {
-            let place = Place { cache, grid: grids.get(key)?, grids: keys.len(), base: &base, path: &path, at };
+        for (index, key) in keys.iter().enumerate() {
+            let place = Place { cache, grid: grids.get(key)?, index, grids: keys.len(), base: &base, path: &path, at };
             let store = match raw.cache.as_ref() {
                 _ if disabled => CacheStore::Disabled,
                 None => self.file_store(None, &place)?,
@@ -75,6 +77,9 @@ impl Resolver<'_> {
             CacheBackend::Compact(compact) => self.compact_store(compact, place)?,
             CacheBackend::S3(s3) => self.s3_store(s3, place)?,
             CacheBackend::AzureBlob(azure) => self.azure_store(azure, place)?,
+            CacheBackend::Mbtiles(mbtiles) => self.mbtiles_store(mbtiles, place)?,
+            CacheBackend::Sqlite(sqlite) => self.sqlite_store(sqlite, place)?,
+            CacheBackend::Geopackage(geopackage) => self.geopackage_store(geopackage, place)?,
             CacheBackend::Custom(_) => CacheStore::Custom(CustomStore { directory: below_base(place) }),
             CacheBackend::Redis(redis) => CacheStore::Redis(self.redis_store(redis, place)?),
             CacheBackend::Couchdb(couchdb) => CacheStore::Couchdb(self.couchdb_store(couchdb, place)?),
@@ -86,8 +91,6 @@ impl Resolver<'_> {
                 self.findings.add(Severity::Error, backend.span, path, message, Some(help));
                 return None;
             }
-            // Refused already, by name.
-            _ => return None,
         })
     }
 
@@ -261,6 +264,6 @@ fn below_base(place: &Place<'_>) -> PathBuf {
 }
 
 /// A directory named by the cache and the grid.
-fn by_names(place: &Place<'_>) -> PathBuf {
+pub(super) fn by_names(place: &Place<'_>) -> PathBuf {
     place.base.directory.join(&**place.cache).join(&*place.grid.name)
 }

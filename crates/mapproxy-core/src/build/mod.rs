@@ -6,6 +6,7 @@
 mod auth;
 mod caches;
 mod coverages;
+mod databases;
 mod explanations;
 mod grids;
 mod images;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use mapproxy_cache::store::TileStore;
 use mapproxy_cache::store::compact::BundlePool;
+use mapproxy_cache::store::sqlite::Pool;
 use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::Name;
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
@@ -260,6 +262,8 @@ struct Parts<'a> {
     preferred_srs: Arc<Vec<(Srs, Vec<Srs>)>>,
     grids: RefCell<HashMap<Name, Option<Arc<TileGrid>>>>,
     caches: RefCell<HashMap<Name, Option<Arc<caches::BuiltCache>>>>,
+    /// Files of SQLite that are open.
+    databases: Arc<Pool>,
     /// By their place in the configuration.
     dimensions: RefCell<HashMap<Arc<str>, Option<Arc<Dimension>>>>,
     /// Stylesheets that were looked at, by file and place in the configuration.
@@ -277,6 +281,7 @@ impl<'a> Parts<'a> {
             preferred_srs: Arc::default(),
             grids: RefCell::default(),
             caches: RefCell::default(),
+            databases: Arc::default(),
             dimensions: RefCell::default(),
             stylesheets: RefCell::default(),
             diagnostics: RefCell::default(),
