@@ -22,8 +22,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("source mapnik", "a source of type 'mapnik'", Refuse),
     ("source ogcapimaps", "a source of type 'ogcapimaps'", Refuse),
     ("source ogcapitiles", "a source of type 'ogcapitiles'", Refuse),
-    ("cache s3", "a cache of type 's3'", Refuse),
-    ("cache azureblob", "a cache of type 'azureblob'", Refuse),
     ("band merge", "a cache made of bands", Refuse),
     ("ogr", "a coverage in another format than WKT polygons and GeoJSON", Refuse),
     ("expire_tiles", "a coverage of expired tiles", Refuse),

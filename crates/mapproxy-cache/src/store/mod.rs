@@ -15,6 +15,7 @@ pub mod file;
 mod file_sweep;
 pub mod layout;
 mod lenient;
+pub mod objects;
 mod presence;
 pub mod redis;
 pub mod sqlite;
@@ -24,6 +25,7 @@ pub use compact::CompactStore;
 pub use couchdb::CouchdbStore;
 pub use file::FileStore;
 pub use lenient::Lenient;
+pub use objects::ObjectStore;
 pub use redis::RedisStore;
 
 /// Facts about a store.

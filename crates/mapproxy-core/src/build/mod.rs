@@ -24,8 +24,9 @@ use std::sync::Arc;
 use mapproxy_cache::store::TileStore;
 use mapproxy_cache::store::compact::BundlePool;
 use mapproxy_cache::store::sqlite::Pool;
+use mapproxy_cache::store::objects::ObjectService;
 use mapproxy_client::{Clients, HttpClient};
-use mapproxy_config::checked::Name;
+use mapproxy_config::checked::{Name, S3Store};
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
 use mapproxy_grid::{Coverage, ResolutionRange, Srs, TileGrid};
 use mapproxy_map::info::InfoSource;
@@ -257,6 +258,8 @@ struct Parts<'a> {
     clients: Clients,
     /// Open files of compact caches.
     bundles: Arc<BundlePool>,
+    /// Buckets that were looked for, by what is configured of them.
+    buckets: RefCell<Vec<(S3Store, Option<Arc<dyn ObjectService>>)>>,
     extras: Extras,
     /// `globals.srs.preferred_src_proj`.
     preferred_srs: Arc<Vec<(Srs, Vec<Srs>)>>,
@@ -277,6 +280,7 @@ impl<'a> Parts<'a> {
             config,
             clients: Clients::default(),
             bundles: Arc::default(),
+            buckets: RefCell::default(),
             extras,
             preferred_srs: Arc::default(),
             grids: RefCell::default(),

@@ -8,9 +8,13 @@ use mapproxy_cache::store::compact::{CompactOptions, Version};
 use mapproxy_cache::store::couchdb::CouchdbOptions;
 use mapproxy_cache::store::file::LinkSingleColor;
 use mapproxy_cache::store::layout::Layout;
+use mapproxy_cache::store::objects::{
+    AzureBlob, AzureBlobOptions, BucketState, Connection, ObjectOptions, ObjectService, ObjectStore, S3, S3Options,
+};
 use mapproxy_cache::store::redis::{RedisOptions, RedisTls};
 use mapproxy_cache::store::tier::{DiskCopies, MemoryCopies, Tier};
 use mapproxy_cache::store::{CompactStore, CouchdbStore, FileStore, Lenient, RedisStore, TileStore};
+use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::Cache;
 use mapproxy_config::checked::{
     self, CacheGrid, CacheStore, CompactVersion, FileLayout, HttpOptions, SingleColorLink, TierPlace,
@@ -50,10 +54,17 @@ impl Parts<'_> {
             CacheStore::Disabled => return None,
             CacheStore::File(file) => Arc::new(file_store(cache, file)),
             CacheStore::Compact(compact) => Arc::new(self.compact_store(cache, compact)),
-            CacheStore::S3(_) | CacheStore::AzureBlob(_) => return self.error(&cache.at, "not supported yet"),
             CacheStore::Mbtiles(mbtiles) => self.mbtiles_store(cache, mbtiles, grid)?,
             CacheStore::Sqlite(sqlite) => Arc::new(self.sqlite_store(cache, sqlite)),
             CacheStore::Geopackage(geopackage) => self.geopackage_store(cache, geopackage, grid)?,
+            CacheStore::S3(s3) => {
+                let options = objects(cache, &s3.base_path, s3.layout);
+                Arc::new(ObjectStore::new(self.bucket(cache, s3)?, options))
+            }
+            CacheStore::AzureBlob(azure) => {
+                let options = objects(cache, &azure.base_path, azure.layout);
+                Arc::new(ObjectStore::new(self.container(cache, azure)?, options))
+            }
             CacheStore::Custom(custom) => self.custom_store(cache, custom, grid)?,
             CacheStore::Redis(redis) => Arc::new(self.told(&cache.at, RedisStore::new(redis_options(redis)))?),
             CacheStore::Couchdb(couchdb) => self.couchdb_store(cache, couchdb, grid)?,
@@ -108,6 +119,63 @@ impl Parts<'_> {
         CompactStore::new(options, Arc::clone(&self.bundles))
     }
 
+    /// The bucket of an S3 cache. It is looked for once, however many caches are in it; one that does not answer now may
+    /// do so later.
+    fn bucket(&self, cache: &Cache, s3: &checked::S3Store) -> Option<Arc<dyn ObjectService>> {
+        let place = checked::S3Store { base_path: String::new(), layout: FileLayout::Tms, ..s3.clone() };
+        if let Some((_, bucket)) = self.buckets.borrow().iter().find(|(known, _)| *known == place) {
+            return bucket.clone();
+        }
+        let options = S3Options {
+            bucket: s3.bucket.clone(),
+            profile: s3.profile.clone(),
+            region: s3.region.clone(),
+            endpoint_url: s3.endpoint_url.clone(),
+            access_control_list: s3.access_control_list.clone(),
+            public: s3.use_http_get,
+            connection: self.connection(&cache.at)?,
+            variables: Arc::new(variable),
+        };
+        let checked = S3::new(options).and_then(|bucket| Ok((bucket.check()?, bucket)));
+        let checked = checked.map_err(|reason| format!("cache {}: {reason}", cache.name));
+        let bucket = self.told(&cache.at, checked).map(|(state, bucket)| {
+            if let BucketState::Unknown(reason) = state {
+                let message = format!("cache {}: the bucket {} does not answer now: {reason}", cache.name, s3.bucket);
+                self.warning(&cache.at, message);
+            }
+            Arc::new(bucket) as Arc<dyn ObjectService>
+        });
+        self.buckets.borrow_mut().push((place, bucket.clone()));
+        bucket
+    }
+
+    /// The container of an Azure cache.
+    fn container(&self, cache: &Cache, azure: &checked::AzureBlobStore) -> Option<Arc<dyn ObjectService>> {
+        let own = azure.connection_string.as_ref().map(|secret| secret.0.clone());
+        let Some(connection_string) = variable("AZURE_STORAGE_CONNECTION_STRING").or(own) else {
+            let message = format!(
+                "no connection_string configured for Azure Blob cache {}; write it there, or into the environment as \
+                 AZURE_STORAGE_CONNECTION_STRING",
+                cache.name
+            );
+            return self.error(&cache.at, message);
+        };
+        let connection = self.connection(&cache.at)?;
+        let options = AzureBlobOptions { container: azure.container.clone(), connection_string, connection };
+        let made = AzureBlob::new(options).map_err(|reason| format!("cache {}: {reason}", cache.name));
+        Some(Arc::new(self.told(&cache.at, made)?))
+    }
+
+    /// To services of objects: what is sent to sources besides is none of theirs.
+    fn connection(&self, at: &Origin) -> Option<Connection> {
+        let globals = &self.config.globals.http;
+        let timeout = globals.timeout;
+        let http = HttpOptions { headers: Vec::new(), manage_cookies: false, ..globals.clone() };
+        let quick = HttpOptions { timeout: timeout.min(Duration::from_secs(2)), ..http.clone() };
+        let (client, quick) = (self.client(&http, None, at)?, self.client(&quick, None, at)?);
+        Some(Connection { client, quick, timeout })
+    }
+
     fn custom_store(
         &self,
         cache: &Cache,
@@ -156,6 +224,19 @@ fn redis_options(redis: &checked::RedisStore) -> RedisOptions {
             .as_ref()
             .map(|tls| RedisTls { certificate: tls.certificate.clone(), ca_certs: tls.ca_certs.clone() }),
     }
+}
+
+fn objects(cache: &Cache, base_path: &str, file_layout: FileLayout) -> ObjectOptions {
+    ObjectOptions {
+        base_path: base_path.to_owned(),
+        layout: layout(file_layout),
+        extension: cache.format.extension.to_string(),
+    }
+}
+
+/// A variable of the environment that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Of what a cache makes.

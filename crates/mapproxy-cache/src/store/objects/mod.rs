@@ -1,0 +1,266 @@
+//! Tiles as objects behind HTTP: Amazon's S3 and those who speak as it does, Azure Blob Storage.
+//!
+//! A tile is loaded with one GET; nothing is asked before. An object that is not there is a missing tile. A service that
+//! fails is an error and no missing tile: were each of its tiles to be drawn again for want of the kept one, the sources
+//! would be asked for all that caches keep from them. Who fails to answer at all is not asked again for a second
+//! (`calls.rs`), so that requests do not queue up for time-outs.
+
+mod aws;
+mod azure;
+mod calls;
+mod s3;
+mod xml;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use mapproxy_client::{HttpClient, UpstreamResponse};
+use quick_cache::sync::Cache;
+
+pub use self::azure::{AzureBlob, AzureBlobOptions};
+pub use self::s3::{BucketState, S3, S3Options};
+use super::layout::Layout;
+use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use crate::TileKey;
+use crate::lock::lock_id;
+use crate::parallel::try_map;
+
+/// Reads and writes at once, for several tiles: MapProxy's number.
+const AT_ONCE: usize = 4;
+
+/// Keeps objects under keys.
+pub trait ObjectService: fmt::Debug + Send + Sync {
+    /// What an object is called in messages.
+    fn name(&self, key: &str) -> String;
+    /// Prefix of lock files and what is hashed after it, for objects below a path.
+    fn lock_place(&self, base_path: &str) -> (&'static str, String);
+    /// An object; `Err`: why it cannot be told whether there is one.
+    fn get(&self, key: &str) -> Result<Option<StoredTile>, String>;
+    /// Its time and size.
+    fn head(&self, key: &str) -> Result<Option<TileMeta>, String>;
+    /// Keeps an object; when, by the service's clock.
+    fn put(&self, key: &str, content_type: &str, bytes: &Bytes) -> Result<Option<SystemTime>, String>;
+    /// Forgets an object.
+    fn delete(&self, key: &str) -> Result<(), String>;
+    /// Forgets many.
+    fn delete_many(&self, keys: &[String]) -> Result<(), String> {
+        try_map(keys, AT_ONCE, |key| self.delete(key)).map(|_| ())
+    }
+    /// A page of the keys that begin with `prefix`; `flat`: also those with further slashes, instead of their folders.
+    fn list(&self, prefix: &str, flat: bool, page: Option<&str>) -> Result<Page, String>;
+}
+
+/// A page of a list of objects.
+#[derive(Debug, Default, PartialEq)]
+pub struct Page {
+    /// Keys and times.
+    pub objects: Vec<(String, Option<SystemTime>)>,
+    /// Prefixes of keys, up to a slash.
+    pub folders: Vec<String>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+/// How the options of an [`ObjectStore`] are called.
+#[derive(Clone, Debug)]
+pub struct ObjectOptions {
+    /// What all keys begin with, as configured: slashes at its beginning are not part of keys.
+    pub base_path: String,
+    /// Of what follows.
+    pub layout: Layout,
+    /// Extension of the keys, without dot.
+    pub extension: String,
+}
+
+/// Tiles as objects.
+#[derive(Debug)]
+pub struct ObjectStore {
+    service: Arc<dyn ObjectService>,
+    options: ObjectOptions,
+    /// `base_path` as keys begin with it.
+    prefix: String,
+    /// Times of tiles just stored, which are asked for right afterwards.
+    just_stored: Cache<String, TileMeta>,
+}
+
+impl ObjectStore {
+    /// A store of objects.
+    pub fn new(service: Arc<dyn ObjectService>, options: ObjectOptions) -> Self {
+        let mut prefix = options.base_path.trim_start_matches('/').to_owned();
+        if !prefix.is_empty() && !prefix.ends_with('/') {
+            prefix.push('/');
+        }
+        ObjectStore { service, options, prefix, just_stored: Cache::new(1024) }
+    }
+
+    fn key(&self, key: &TileKey) -> Result<String, StoreError> {
+        let path = self.options.layout.path(Path::new(""), key, &self.options.extension).map_err(|error| {
+            StoreError { action: "name a tile below", what: self.service.name(&self.prefix), reason: error.to_string() }
+        })?;
+        Ok(format!("{}{}", self.prefix, path.display()))
+    }
+
+    fn failed(&self, action: &'static str, key: &str) -> impl FnOnce(String) -> StoreError {
+        let what = self.service.name(key);
+        move |reason| StoreError { action, what, reason }
+    }
+
+    /// Removes what a page of a list names, if it is a tile of the level and not too young.
+    fn remove_listed(&self, page: &Page, level: u8, before: Option<SystemTime>) -> Result<(), String> {
+        let is_meant = |(key, modified): &&(String, Option<SystemTime>)| {
+            let relative = key.strip_prefix(&self.prefix);
+            let tile = relative.and_then(|relative| self.options.layout.parse(relative, &self.options.extension));
+            let is_old = before.is_none_or(|before| modified.is_some_and(|modified| modified <= before));
+            is_old && tile.is_some_and(|tile| tile.coord.z == level)
+        };
+        let keys: Vec<String> = page.objects.iter().filter(is_meant).map(|(key, _)| key.clone()).collect();
+        if keys.is_empty() { Ok(()) } else { self.service.delete_many(&keys) }
+    }
+
+    /// Goes through the folders that may have tiles of the level.
+    fn remove_below(&self, level: u8, before: Option<SystemTime>) -> Result<(), String> {
+        // Without folders of levels all keys have to be looked at.
+        let has_levels = !matches!(self.options.layout, Layout::ReverseTms | Layout::Quadkey);
+        let mut prefixes = vec![(self.prefix.clone(), !has_levels)];
+        while let Some((prefix, flat)) = prefixes.pop() {
+            let mut next: Option<String> = None;
+            loop {
+                let page = self.service.list(&prefix, flat, next.as_deref())?;
+                self.remove_listed(&page, level, before)?;
+                for folder in &page.folders {
+                    let relative = folder.strip_prefix(&self.prefix).unwrap_or(folder).trim_end_matches('/');
+                    match self.options.layout.level_of_folder(relative) {
+                        Some(found) if found == level => prefixes.push((folder.clone(), true)),
+                        Some(_) => {}
+                        // The first of the folders of dimensions has a hyphen.
+                        None if relative.split('/').next().is_some_and(|first| first.contains('-')) => {
+                            prefixes.push((folder.clone(), false));
+                        }
+                        None => {}
+                    }
+                }
+                match page.next {
+                    Some(token) if next.as_ref() != Some(&token) => next = Some(token),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a browser is told of an object.
+fn content_type(extension: &str, bytes: &[u8]) -> String {
+    match extension {
+        "mixed" if bytes.starts_with(b"\x89PNG") => "image/png".to_owned(),
+        "mixed" => "image/jpeg".to_owned(),
+        "mvt" | "pbf" => "application/vnd.mapbox-vector-tile".to_owned(),
+        "json" | "geojson" => "application/json".to_owned(),
+        "terrain" => "application/vnd.quantized-mesh".to_owned(),
+        image => format!("image/{image}"),
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl TileStore for ObjectStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { timestamps: true, dimensions: true, single_color: false }
+    }
+
+    fn lock_id(&self) -> String {
+        let (kind, place) = self.service.lock_place(&self.options.base_path);
+        lock_id(kind, place)
+    }
+
+    fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError> {
+        let key = self.key(key)?;
+        let tile = self.service.get(&key).map_err(self.failed("read", &key))?;
+        Ok(tile.filter(|tile| {
+            if tile.bytes.is_empty() {
+                log::warn!(target: "mapproxy.cache.objects", "{}: no bytes are no tile, taken for missing", self.service.name(&key));
+            }
+            !tile.bytes.is_empty()
+        }))
+    }
+
+    fn load_at_once(&self, _: &TileKey) -> Result<AtOnce, StoreError> {
+        Ok(AtOnce::Unknown)
+    }
+
+    fn store(&self, key: &TileKey, tile: &TileData) -> Result<(), StoreError> {
+        let key = self.key(key)?;
+        let content_type = content_type(&self.options.extension, &tile.bytes);
+        let stored = self.service.put(&key, &content_type, &tile.bytes).map_err(self.failed("write", &key))?;
+        if let Some(modified) = stored {
+            self.just_stored.insert(key, TileMeta { modified: Some(modified), size: tile.bytes.len() as u64 });
+        }
+        Ok(())
+    }
+
+    fn remove(&self, key: &TileKey) -> Result<(), StoreError> {
+        let key = self.key(key)?;
+        self.just_stored.remove(&key);
+        self.service.delete(&key).map_err(self.failed("remove", &key))
+    }
+
+    fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
+        self.just_stored.clear();
+        self.remove_below(level, before).map_err(self.failed("remove a level of", &self.prefix))
+    }
+
+    fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
+        let key = self.key(key)?;
+        if let Some((_, meta)) = self.just_stored.remove(&key) {
+            return Ok(Some(meta));
+        }
+        self.service.head(&key).map_err(self.failed("read", &key))
+    }
+
+    fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
+        try_map(keys, AT_ONCE, |key| self.load(key))
+    }
+
+    fn reload(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
+        self.load_many(keys)
+    }
+
+    fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
+        try_map(tiles, AT_ONCE, |(key, tile)| self.store(key, tile)).map(|_| ())
+    }
+}
+
+/// How services are reached.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// For objects.
+    pub client: Arc<dyn HttpClient>,
+    /// For questions that must not take long: whether a bucket is there, who we are.
+    pub quick: Arc<dyn HttpClient>,
+    /// `client_timeout`: how long a request may be tried again.
+    pub timeout: std::time::Duration,
+}
+
+/// The object in an answer.
+fn object(response: UpstreamResponse) -> StoredTile {
+    let meta = TileMeta { modified: time(&response, "last-modified"), size: response.body.len() as u64 };
+    StoredTile { bytes: response.body, meta }
+}
+
+fn header<'a>(response: &'a UpstreamResponse, name: &str) -> Option<&'a str> {
+    response.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+}
+
+fn time(response: &UpstreamResponse, name: &str) -> Option<SystemTime> {
+    httpdate::parse_http_date(header(response, name)?).ok()
+}
+
+fn head(response: &UpstreamResponse) -> TileMeta {
+    let size = header(response, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    TileMeta { modified: time(response, "last-modified"), size }
+}
+
+#[cfg(test)]
+mod tests;
