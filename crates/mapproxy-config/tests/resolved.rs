@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mapproxy_config::checked::caches::RescaleFrom;
 use mapproxy_config::checked::{
-    CacheStore, Color, CoverageFile, CoverageShape, FileLayout, GeopackageFiles, GridOrigin, HttpMethod, ImageMode,
+    CacheStore, Color, CompactVersion, CoverageFile, CoverageShape, FileLayout, GeopackageFiles, GridOrigin, HttpMethod, ImageMode,
     LevelSelection, Levels, Quantizer, RefreshBefore, RemoveBefore, ResFactor, Resampling, SourceKind, SourceTarget,
     UseDirectFrom, WmsSource, WmsVersion,
 };
@@ -85,6 +85,40 @@ fn globals_are_defaults_and_own_options_win() {
     assert_eq!(config.globals.access_control_allow_origin, None);
     assert_eq!(wms(&config, "s").http.headers, [("a".to_owned(), "b".to_owned())]);
     assert_eq!(config.grids["GLOBAL_GEODETIC"].tile_size, [512, 512]);
+}
+
+#[test]
+fn stores_of_objects_are_placed_as_configured_for_them_or_for_all() {
+    let store = |globals: &str, cache: &str| {
+        let cache = format!("caches: {{c: {{sources: [s], grids: [GLOBAL_WEBMERCATOR], cache: {{{cache}}}}}}}");
+        config(&format!("{BASE}globals: {{cache: {globals}}}\n{cache}\n")).caches["c"].grids[0].store.clone()
+    };
+    let s3 = |globals: &str, cache: &str| match store(globals, cache) {
+        CacheStore::S3(s3) => s3,
+        other => panic!("{other:?}"),
+    };
+    let alone = s3("{}", "type: s3, bucket_name: b");
+    assert_eq!((&*alone.bucket, &*alone.base_path, alone.layout), ("b", "c/GLOBAL_WEBMERCATOR", FileLayout::Tms));
+    assert_eq!((alone.region, alone.endpoint_url, alone.use_http_get), (None, None, false));
+    let all =
+        "{s3: {bucket_name: g, region_name: r, include_grid_name: true, use_http_get: true, access_control_list: a}}";
+    let with_globals = s3(all, "type: s3, directory: /a/b/, region_name: own, directory_layout: quadkey");
+    assert_eq!((&*with_globals.bucket, &*with_globals.base_path), ("g", "/a/b/GLOBAL_WEBMERCATOR"));
+    assert_eq!((with_globals.region.as_deref(), with_globals.layout), (Some("own"), FileLayout::Quadkey));
+    assert_eq!((with_globals.access_control_list.as_deref(), with_globals.use_http_get), (Some("a"), true));
+    assert_eq!(s3(all, "type: s3, directory: a/b, include_grid_name: false").base_path, "a/b");
+
+    let azure = store("{azureblob: {container_name: g, connection_string: geheim}}", "type: azureblob, directory: /x/");
+    assert!(!format!("{azure:?}").contains("geheim"));
+    let CacheStore::AzureBlob(azure) = azure else { panic!("{azure:?}") };
+    assert_eq!((&*azure.container, &*azure.base_path), ("g", "/x/"));
+    assert_eq!(azure.connection_string.unwrap().0, "geheim");
+
+    let compact = store("{base_dir: ../data}", "type: compact, version: 1");
+    assert_eq!(compact.directory().unwrap().to_str().unwrap(), "/conf/../data/c/GLOBAL_WEBMERCATOR");
+    let compact = store("{}", "type: compact, version: 2.0, directory: x/y");
+    assert_eq!(compact.directory().unwrap().to_str().unwrap(), "/conf/x/y");
+    assert!(matches!(compact, CacheStore::Compact(compact) if compact.version == CompactVersion::V2));
 }
 
 #[test]

@@ -202,6 +202,10 @@ fn rules_of_caches() {
         ("cache: {type: sqlite, ttl: -1}", "-1 is no number of seconds"),
         ("cache: {type: mbtiles, sqlite_timeout: -1}", "-1 is no number of seconds"),
         ("cache: {type: geopackage, table_name: 'a b'}", "the table_name 'a b' may have letters, digits, _ and - only"),
+        ("cache: {type: compact, version: 3}", "compact cache only supports version 1 or 2"),
+        ("cache: {type: s3}", "no bucket_name configured for s3 cache c"),
+        ("cache: {type: s3, bucket_name: b, directory_layout: foo}", "unknown directory_layout \"foo\""),
+        ("cache: {type: azureblob}", "no container_name configured for Azure Blob cache c"),
         ("cache: {type: file, file_permissions: '99'}", "'99' are not permissions"),
         ("watermark: {font_size: 5}", "a watermark needs a text"),
         ("watermark: {text: x, spacing: narrow}", "unknown spacing 'narrow'"),
@@ -244,6 +248,16 @@ fn rules_between_caches_and_sources() {
         &cache("sources: [s], grids: [GLOBAL_MERCATOR, GLOBAL_GEODETIC], cache: {type: file, directory: x}"),
         "using single directory for cache with multiple grids in c",
     );
+    is_error(
+        &cache(
+            "sources: [s], grids: [GLOBAL_MERCATOR, GLOBAL_GEODETIC], cache: {type: compact, version: 2, directory: x}",
+        ),
+        "using single directory for cache with multiple grids in c",
+    );
+    let shared =
+        "sources: [s], grids: [GLOBAL_MERCATOR, GLOBAL_GEODETIC], cache: {type: s3, bucket_name: b, directory: x";
+    is_warning(&cache(&format!("{shared}}}")), "their tiles have the same names");
+    is_fine(&cache(&format!("{shared}, include_grid_name: true}}")));
     is_error(&cache("sources: ['t:a'], grids: [GLOBAL_MERCATOR]"), "found ':' in 't:a'");
     is_error(&cache("sources: ['s:z'], grids: [GLOBAL_MERCATOR]"), "layers (z) not supported by source (a, b)");
     is_fine(&cache("sources: ['s:b'], grids: [GLOBAL_MERCATOR]"));

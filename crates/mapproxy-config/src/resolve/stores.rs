@@ -173,7 +173,7 @@ impl Resolver<'_> {
                 let slash = if directory.value.is_empty() || directory.value.ends_with('/') { "" } else { "/" };
                 format!("{}{slash}{}", directory.value, place.grid.name)
             }
-            Some(directory) => self.shared_prefix(directory, "set include_grid_name: true", place)?,
+            Some(directory) => self.shared_prefix(directory, "set include_grid_name: true", place),
             None => format!("{}/{}", place.cache, place.grid.name),
         };
         Some(CacheStore::S3(S3Store {
@@ -200,22 +200,25 @@ impl Resolver<'_> {
         };
         let layout = self.layout(azure.directory_layout.as_ref(), FileLayout::Tms, place)?;
         let base_path = match &azure.directory {
-            Some(directory) => self.shared_prefix(directory, "use a cache for each grid", place)?,
+            Some(directory) => self.shared_prefix(directory, "use a cache for each grid", place),
             None => format!("{}/{}", place.cache, place.grid.name),
         };
         let connection_string = text(&azure.connection_string, globals.connection_string).map(Secret);
         Some(CacheStore::AzureBlob(AzureBlobStore { container, base_path, layout, connection_string }))
     }
 
-    /// `directory` of a store of objects, which the grids of a cache cannot share: their tiles have the same names.
-    fn shared_prefix(&mut self, directory: &Spanned<Text>, help: &str, place: &Place<'_>) -> Option<String> {
+    /// `directory` of a store of objects. Grids share it: their tiles have the same names, which does for grids that are
+    /// alike.
+    fn shared_prefix(&mut self, directory: &Spanned<Text>, help: &str, place: &Place<'_>) -> String {
         if place.grids > 1 {
-            let message = format!("using single directory for cache with multiple grids in {}", place.cache);
+            let message = format!(
+                "using single directory for cache with multiple grids in {}: their tiles have the same names",
+                place.cache
+            );
             let path = format!("{}.cache.directory", place.path);
-            self.findings.add(Severity::Error, directory.span, path, message, Some(help.to_owned()));
-            return None;
+            self.findings.add(Severity::Warning, directory.span, path, message, Some(help.to_owned()));
         }
-        Some(directory.value.to_string())
+        directory.value.to_string()
     }
 
     fn store_lacks(&mut self, place: &Place<'_>, option: &str, message: &str) -> Option<CacheStore> {

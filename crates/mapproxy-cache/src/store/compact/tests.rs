@@ -242,6 +242,60 @@ fn tiles_that_no_index_names_do_no_harm() {
     }
 }
 
+/// Where [`child_that_stores`] does so, and in which version.
+const CHILD: &str = "MAPPROXY_TEST_BUNDLES";
+
+/// Columns of the tiles that are stored over and over; all bytes of a tile are the same, and their number says which.
+const COLUMNS: u32 = 24;
+
+fn round(x: u32, round: u32) -> TileData {
+    tile(vec![round as u8; (x * 256 + round % 256 + 1) as usize])
+}
+
+#[test]
+#[ignore = "run by killed_writers_leave_whole_tiles, which kills it"]
+fn child_that_stores() {
+    let Ok(directory) = std::env::var(CHILD) else { return };
+    let version = if directory.ends_with('1') { Version::V1 } else { Version::V2 };
+    let store = store_in(Path::new(&directory), version);
+    for number in 0.. {
+        let tiles: Vec<_> = (0..COLUMNS).map(|x| (key(x, number % 2, 3), round(x, number))).collect();
+        store.store_many(&tiles).unwrap();
+    }
+}
+
+#[test]
+fn killed_writers_leave_whole_tiles() {
+    for version in ["1", "2"] {
+        let base = tempfile::tempdir().unwrap();
+        let directory = base.path().join(version);
+        let mut there = std::collections::HashSet::new();
+        for attempt in 0..25_u64 {
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "store::compact::tests::child_that_stores"])
+                .env(CHILD, &directory)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn();
+            let mut child = child.unwrap();
+            std::thread::sleep(Duration::from_micros(15_000 + attempt * 1_337));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let store = store_in(&directory, if version == "1" { Version::V1 } else { Version::V2 });
+            for (x, y) in (0..COLUMNS).flat_map(|x| [(x, 0), (x, 1)]) {
+                let Some(found) = loaded(&store, &key(x, y, 3)) else {
+                    assert!(!there.contains(&(x, y)), "version {version}: {x}/{y} is lost");
+                    continue;
+                };
+                there.insert((x, y));
+                let number = found.len() as u32 - 1 - x * 256;
+                assert_eq!(found, round(x, number).bytes, "version {version}: {x}/{y} is torn");
+            }
+        }
+        assert_eq!(there.len() as u32, 2 * COLUMNS, "nothing was stored before the kills");
+    }
+}
+
 #[test]
 fn a_tile_too_large_for_the_format_is_refused_and_changes_nothing() {
     let (store, _base) = store(Version::V2);

@@ -133,10 +133,14 @@ impl ObjectStore {
                 for folder in &page.folders {
                     let relative = folder.strip_prefix(&self.prefix).unwrap_or(folder).trim_end_matches('/');
                     match self.options.layout.level_of_folder(relative) {
-                        Some(found) if found == level => prefixes.push((folder.clone(), true)),
+                        Some(found) if found == level && !flat => prefixes.push((folder.clone(), true)),
                         Some(_) => {}
-                        // The first of the folders of dimensions has a hyphen.
-                        None if relative.split('/').next().is_some_and(|first| first.contains('-')) => {
+                        // The first of the folders of dimensions has a hyphen. A folder is not below itself, whatever
+                        // a service says.
+                        None if folder.len() > prefix.len()
+                            && folder.starts_with(&prefix)
+                            && relative.split('/').next().is_some_and(|first| first.contains('-')) =>
+                        {
                             prefixes.push((folder.clone(), false));
                         }
                         None => {}
