@@ -17,7 +17,9 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use mapproxy_cache::store::compact::{BundlePool, CompactOptions, Version};
 use mapproxy_cache::store::layout::Layout;
-use mapproxy_cache::store::objects::{AzureBlob, AzureBlobOptions, Connection, ObjectOptions, ObjectService, S3, S3Options};
+use mapproxy_cache::store::objects::{
+    AzureBlob, AzureBlobOptions, Connection, ObjectOptions, ObjectService, S3, S3Options,
+};
 use mapproxy_cache::store::{CompactStore, ObjectStore, TileData, TileStore};
 use mapproxy_cache::{Permissions, TileKey};
 use mapproxy_client::testkit::ScriptedClient;
@@ -39,8 +41,12 @@ fn key(x: u32) -> TileKey {
 fn bundle(version: Version, data: &[u8]) {
     let base = tempfile::tempdir().expect("a temporary directory");
     let directory = base.path().join("c");
-    let options =
-        CompactOptions { directory: directory.clone(), version, permissions: Permissions::default(), timeout: Duration::from_secs(5) };
+    let options = CompactOptions {
+        directory: directory.clone(),
+        version,
+        permissions: Permissions::default(),
+        timeout: Duration::from_secs(5),
+    };
     let make = || CompactStore::new(options.clone(), Arc::new(BundlePool::new(2)));
     let tile = |x: u32| TileData { bytes: Bytes::from(vec![x as u8; 50 + x as usize]), single_color: None };
     let tiles: Vec<_> = (0..8).map(|x| (key(x), tile(x))).collect();

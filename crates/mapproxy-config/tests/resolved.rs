@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use mapproxy_config::checked::caches::RescaleFrom;
 use mapproxy_config::checked::{
-    CacheStore, Color, CompactVersion, CoverageFile, CoverageShape, FileLayout, GeopackageFiles, GridOrigin, HttpMethod, ImageMode,
-    LevelSelection, Levels, Quantizer, RefreshBefore, RemoveBefore, ResFactor, Resampling, SourceKind, SourceTarget,
-    UseDirectFrom, WmsSource, WmsVersion,
+    CacheStore, Color, CompactVersion, CoverageFile, CoverageShape, FileLayout, GeopackageFiles, GridOrigin,
+    HttpMethod, ImageMode, LevelSelection, Levels, Quantizer, RefreshBefore, RemoveBefore, ResFactor, Resampling,
+    SourceKind, SourceTarget, UseDirectFrom, WmsSource, WmsVersion,
 };
 use mapproxy_config::{Config, LoadOptions, load, load_seed_str, load_str, load_str_with, load_with};
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use mapproxy_cache::store::TileStore;
 use mapproxy_cache::store::compact::BundlePool;
-use mapproxy_cache::store::sqlite::Pool;
 use mapproxy_cache::store::objects::ObjectService;
+use mapproxy_cache::store::sqlite::Pool;
 use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::{Name, S3Store};
 use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};

@@ -15,7 +15,7 @@ use rusty_s3::Credentials;
 use super::xml;
 
 /// Variables of the environment.
-pub(super) type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Credentials are renewed this long before they expire.
 const EARLY: Duration = Duration::from_secs(5 * 60);

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use mapproxy_client::{HttpClient, UpstreamResponse};
 use quick_cache::sync::Cache;
 
+pub use self::aws::Lookup;
 pub use self::azure::{AzureBlob, AzureBlobOptions};
 pub use self::s3::{BucketState, S3, S3Options};
 use super::layout::Layout;
@@ -214,6 +215,9 @@ impl TileStore for ObjectStore {
         self.just_stored.clear();
         self.remove_below(level, before).map_err(self.failed("remove a level of", &self.prefix))
     }
+
+    /// An object is stored whole or not at all.
+    fn sweep(&self, _: &[TileKey]) {}
 
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         let key = self.key(key)?;

@@ -37,7 +37,7 @@ pub struct S3Options {
     /// To the service.
     pub connection: Connection,
     /// Variables of the environment.
-    pub variables: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub variables: Lookup,
 }
 
 impl fmt::Debug for S3Options {
@@ -76,8 +76,7 @@ const DELETED_AT_ONCE: usize = 1000;
 impl S3 {
     /// Checks what can be checked without asking the service.
     pub fn new(options: S3Options) -> Result<S3, String> {
-        let lookup: Lookup = Arc::clone(&options.variables);
-        let profile = Profile::read(options.profile.as_deref(), lookup);
+        let profile = Profile::read(options.profile.as_deref(), options.variables);
         let region = options.region.or_else(|| profile.region()).unwrap_or_else(|| "us-east-1".to_owned());
         let endpoint = options.endpoint_url.or_else(|| profile.endpoint("S3"));
         let (url, style) = match endpoint {
