@@ -391,3 +391,52 @@ fn all_mistakes_are_found_at_once() {
                 layers: [{name: l, sources: [c, d], titel: L}]\n";
     assert!(messages(text, Severity::Error).len() >= 8, "{:#?}", messages(text, Severity::Error));
 }
+
+#[test]
+fn stores_on_servers_say_what_cannot_be() {
+    let redis = |options: &str| with_cache(&format!("cache: {{type: redis, {options}}}"));
+    is_fine(&redis("host: h, password: p, username: u, db: 2, default_ttl: 0, ssl_ca_certs: ca.pem"));
+    is_error(&redis("port: 0"), "a port is a number from 1 to 65535");
+    is_error(&redis("db: -1"), "cannot be negative");
+    is_error(&redis("default_ttl: -5"), "expire before they are stored");
+    is_error(&redis("ssl_certfile: a.pem"), "ssl_certfile and ssl_keyfile");
+    is_error(&redis("username: u"), "a user needs a password");
+    let couchdb = |options: &str| with_cache(&format!("cache: {{type: couchdb, {options}}}"));
+    is_fine(&couchdb("url: 'https://u:p@h:5984', tile_metadata: {a: 1, b: [x]}"));
+    is_error(&couchdb("url: 'h:5984'"), "begins with http:// or https://");
+    is_error(&couchdb("db_name: ''"), "needs a name");
+    let two_grids = |cache: &str| with_cache(&format!("grids: [GLOBAL_WEBMERCATOR, GLOBAL_GEODETIC], cache: {cache}"));
+    let two_grids = |cache: &str| two_grids(cache).replace("grids: [GLOBAL_WEBMERCATOR], grids:", "grids:");
+    is_fine(&two_grids("{type: redis}"));
+    is_error(&two_grids("{type: redis, prefix: x}"), "the tiles of 2 grids would have the same keys");
+    is_error(&two_grids("{type: couchdb, tile_id: '%(z)s-%(x)s-%(y)s'}"), "would be the same documents");
+}
+
+#[test]
+fn tiers_that_make_no_sense_are_refused_by_name() {
+    let tiers = |list: &str| with_cache(&format!("cache: {{type: tiered, tiers: [{list}]}}"));
+    const MEMORY: &str = "{type: memory, max_size: 64MB}";
+    const DISK: &str = "{type: file, directory: near, max_size: 1.5GiB, max_age: 60}";
+    is_fine(&tiers(&format!("{MEMORY}, {DISK}, {{type: file}}")));
+    is_fine(&tiers(&format!("{DISK}, {{type: redis}}")));
+    is_fine(&with_cache("cache: {type: file, memory: 64MB}"));
+    is_fine(&with_cache("cache: {type: redis, memory: {max_size: 64000000, max_age: 2.5}}"));
+    is_error(&tiers(MEMORY), "tiers are at least two");
+    is_error(&tiers(""), "tiers are at least two");
+    is_error(&tiers(&format!("{DISK}, {MEMORY}")), "memory would forget them");
+    is_error(&tiers(&format!("{DISK}, {MEMORY}, {{type: file}}")), "it has to be the first tier");
+    is_error(&tiers("{type: redis}, {type: file}"), "is of type memory or file, not redis");
+    is_error(&tiers("{type: memory}, {type: file}"), "needs a limit");
+    is_error(&tiers("{type: memory, max_size: 5kB}, {type: file}"), "at least 1MB");
+    is_error(&tiers("{type: memory, max_size: lots}, {type: file}"), "a size is a number of bytes");
+    is_error(&tiers("{type: memory, max_size: 5MB, max_age: -1}, {type: file}"), "seconds that is not negative");
+    is_error(&tiers(&format!("{MEMORY}, {{type: file, max_size: 5GB}}")), "max_size is for tiers with copies");
+    is_error(&with_cache("cache: {type: file, max_age: 5}"), "max_age is for tiers with copies");
+    is_error(&tiers(&format!("{MEMORY}, {{type: tiered, tiers: [{MEMORY}, {{type: file}}]}}")), "tiers cannot have tiers");
+    is_error(&tiers(&format!("{{type: tiered, tiers: [{MEMORY}, {{type: file}}]}}, {{type: file}}")), "tiers cannot have tiers");
+    is_error(&with_cache("cache: {type: memory, max_size: 64MB}"), "forgets all of its tiles");
+    is_error(&tiers(&format!("{MEMORY}, {{type: file, coverage: {{bbox: [0, 0, 1, 1], srs: 'EPSG:4326'}}}}")), "coverage belongs to the cache");
+    is_error(&tiers(&format!("{MEMORY}, {{type: file, memory: 5MB}}")), "memory belongs to the cache");
+    is_error(&with_cache(&format!("cache: {{type: tiered, memory: 5MB, tiers: [{MEMORY}, {{type: file}}]}}")), "already");
+    is_error(&tiers("{type: file, directory: /a, max_size: 5GB}, {type: file, directory: /a/c/GLOBAL_WEBMERCATOR}"), "the directory of two tiers");
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod authorization;
+mod caches_elsewhere;
 mod dimensions;
 mod embedding;
 mod explanations;
