@@ -1,14 +1,17 @@
 //! Whether a server that keeps tiles is there: one that is not is asked again after a moment, and not by everybody.
 //!
 //! Without this each tile would wait for a time-out of its own while the server is away. The first request to fail marks
-//! the server; for [`PAUSE`] nobody asks, then one request tries, while the others go on without.
+//! the server; for a while nobody asks, then one request tries, while the others go on without. The while is longer
+//! where failing takes long: a server that refuses connections is tried each second, one that hangs each ten.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a server that failed is left alone.
+/// How long a server that failed is left alone, at least.
 const PAUSE: Duration = Duration::from_secs(1);
+/// And at most.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 
 /// A server's state as this process sees it.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(crate) struct Presence {
 struct Away {
     since: Instant,
     asked: Instant,
+    pause: Duration,
     reason: String,
 }
 
@@ -52,9 +56,10 @@ impl Presence {
         if self.away.load(Ordering::Relaxed) {
             self.may_ask(Instant::now())?;
         }
+        let begun = Instant::now();
         match request() {
             Err(Failure::Away(reason)) => {
-                self.is_away(&reason, Instant::now());
+                self.is_away(&reason, begun, Instant::now());
                 Err(reason)
             }
             answer => {
@@ -71,7 +76,7 @@ impl Presence {
     fn may_ask(&self, now: Instant) -> Result<(), String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *state {
-            Some(away) if now.saturating_duration_since(away.asked) < PAUSE => Err(away.reason.clone()),
+            Some(away) if now.saturating_duration_since(away.asked) < away.pause => Err(away.reason.clone()),
             Some(away) => {
                 away.asked = now;
                 Ok(())
@@ -80,10 +85,11 @@ impl Presence {
         }
     }
 
-    fn is_away(&self, reason: &str, now: Instant) {
+    fn is_away(&self, reason: &str, begun: Instant, now: Instant) {
+        let pause = (now.saturating_duration_since(begun) * 4).clamp(PAUSE, LONG_PAUSE);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = state.as_ref().map_or(now, |away| away.since);
-        *state = Some(Away { since, asked: now, reason: reason.to_owned() });
+        let since = state.as_ref().map_or(begun, |away| away.since);
+        *state = Some(Away { since, asked: now, pause, reason: reason.to_owned() });
         self.away.store(true, Ordering::Relaxed);
     }
 
@@ -126,7 +132,7 @@ mod tests {
     fn after_the_pause_one_asks_and_the_others_go_on_without() {
         let presence = presence();
         let start = Instant::now();
-        presence.is_away("no route", start);
+        presence.is_away("no route", start, start);
         assert!(presence.may_ask(start + PAUSE / 2).is_err());
         assert!(presence.may_ask(start + PAUSE).is_ok());
         assert!(presence.may_ask(start + PAUSE).is_err());
@@ -134,10 +140,22 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_hangs_is_left_alone_for_longer() {
+        let (presence, start) = (presence(), Instant::now());
+        let failed = start + Duration::from_secs(2);
+        presence.is_away("no answer", start, failed);
+        assert!(presence.may_ask(failed + Duration::from_secs(7)).is_err());
+        assert!(presence.may_ask(failed + Duration::from_secs(8)).is_ok());
+        presence.is_away("no answer", start, start + Duration::from_secs(60));
+        assert!(presence.may_ask(start + Duration::from_secs(71)).is_ok());
+    }
+
+    #[test]
     fn an_answer_of_any_kind_ends_it() {
         for answer in [Ok(1), Err(Failure::Refused("no memory".to_owned()))] {
             let presence = presence();
-            presence.is_away("no route", Instant::now().checked_sub(PAUSE * 2).unwrap());
+            let begun = Instant::now().checked_sub(PAUSE * 2).unwrap();
+            presence.is_away("no route", begun, begun);
             let expected = answer.as_ref().map(|n| *n).map_err(|_| "no memory".to_owned());
             assert_eq!(presence.ask(|| answer), expected);
             assert!(!presence.away.load(Ordering::Relaxed));

@@ -110,7 +110,7 @@ impl RedisStore {
 
     /// Asks the server, if it is there.
     fn ask(&self, action: &'static str, key: &str, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        self.presence.ask(|| self.pool.ask(|connection| commands.query(connection))).map_err(|reason| StoreError {
+        self.presence.ask(|| self.pool.ask(commands)).map_err(|reason| StoreError {
             action,
             what: format!("{key} in {}", self.presence.server()),
             reason,
@@ -218,7 +218,8 @@ fn client(options: &RedisOptions) -> Result<Client, String> {
             ConnectionAddr::TcpTls { host: options.host.clone(), port: options.port, insecure: false, tls_params: None }
         }
     };
-    let mut settings = RedisConnectionInfo::default().set_db(options.db);
+    // A server that hangs should not be found out by what nobody needs.
+    let mut settings = RedisConnectionInfo::default().set_db(options.db).set_skip_set_lib_name();
     if let Some(username) = &options.username {
         settings = settings.set_username(username);
     }

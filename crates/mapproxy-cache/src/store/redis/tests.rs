@@ -252,6 +252,20 @@ fn a_server_that_is_not_there_is_told_at_once_and_makes_nobody_wait() {
     assert!(!format!("{store:?}").contains("geheim"));
 }
 
+/// Accepts connections and never says anything.
+#[test]
+fn a_server_that_hangs_costs_one_request_one_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = RedisStore::new(options(listener.local_addr().unwrap().port())).unwrap();
+    let keys: Vec<_> = (0..100).map(|x| TileKey::new(TileCoord::new(x, 0, 9))).collect();
+    let begun = Instant::now();
+    assert!(store.load_many(&keys).unwrap_err().to_string().contains("no answer in time"));
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    assert!(keys.iter().all(|key| store.load(key).is_err()));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
 #[test]
 fn files_of_tls_that_cannot_be_read_are_named() {
     let tls = RedisTls { ca_certs: Some("/nowhere/ca.pem".into()), certificate: None };
