@@ -432,11 +432,26 @@ fn tiers_that_make_no_sense_are_refused_by_name() {
     is_error(&tiers("{type: memory, max_size: 5MB, max_age: -1}, {type: file}"), "seconds that is not negative");
     is_error(&tiers(&format!("{MEMORY}, {{type: file, max_size: 5GB}}")), "max_size is for tiers with copies");
     is_error(&with_cache("cache: {type: file, max_age: 5}"), "max_age is for tiers with copies");
-    is_error(&tiers(&format!("{MEMORY}, {{type: tiered, tiers: [{MEMORY}, {{type: file}}]}}")), "tiers cannot have tiers");
-    is_error(&tiers(&format!("{{type: tiered, tiers: [{MEMORY}, {{type: file}}]}}, {{type: file}}")), "tiers cannot have tiers");
+    is_error(
+        &tiers(&format!("{MEMORY}, {{type: tiered, tiers: [{MEMORY}, {{type: file}}]}}")),
+        "tiers cannot have tiers",
+    );
+    is_error(
+        &tiers(&format!("{{type: tiered, tiers: [{MEMORY}, {{type: file}}]}}, {{type: file}}")),
+        "tiers cannot have tiers",
+    );
     is_error(&with_cache("cache: {type: memory, max_size: 64MB}"), "forgets all of its tiles");
-    is_error(&tiers(&format!("{MEMORY}, {{type: file, coverage: {{bbox: [0, 0, 1, 1], srs: 'EPSG:4326'}}}}")), "coverage belongs to the cache");
+    is_error(
+        &tiers(&format!("{MEMORY}, {{type: file, coverage: {{bbox: [0, 0, 1, 1], srs: 'EPSG:4326'}}}}")),
+        "coverage belongs to the cache",
+    );
     is_error(&tiers(&format!("{MEMORY}, {{type: file, memory: 5MB}}")), "memory belongs to the cache");
-    is_error(&with_cache(&format!("cache: {{type: tiered, memory: 5MB, tiers: [{MEMORY}, {{type: file}}]}}")), "already");
-    is_error(&tiers("{type: file, directory: /a, max_size: 5GB}, {type: file, directory: /a/c/GLOBAL_WEBMERCATOR}"), "the directory of two tiers");
+    is_error(
+        &with_cache(&format!("cache: {{type: tiered, memory: 5MB, tiers: [{MEMORY}, {{type: file}}]}}")),
+        "already",
+    );
+    is_error(
+        &tiers("{type: file, directory: /a, max_size: 5GB}, {type: file, directory: /a/c/GLOBAL_WEBMERCATOR}"),
+        "the directory of two tiers",
+    );
 }

@@ -1,3 +1,5 @@
+//! On a store of files that can be away, as one behind a network.
+
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
