@@ -222,26 +222,22 @@ impl CouchdbStore {
         UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
     }
 
-    /// Documents of a level, at most [`PAGE`] from `start` on: name, revision, time of storing.
-    fn page(
-        &self,
-        start: &str,
-        end: &str,
-        with_times: bool,
-    ) -> Result<Vec<(String, String, Option<SystemTime>)>, StoreError> {
+    /// Documents with names from `start` to `end`, the first [`PAGE`] of them.
+    fn page(&self, start: &str, end: &str, with_times: bool) -> Result<Vec<Row>, StoreError> {
         let quoted = |text: &str| utf8_percent_encode(&Value::from(text).to_string(), PLAIN).to_string();
-        let path = format!(
-            "/_all_docs?include_docs={with_times}&limit={PAGE}&startkey={}&endkey={}",
-            quoted(start),
-            quoted(end)
-        );
+        let (start, end) = (quoted(start), quoted(end));
+        let path = format!("/_all_docs?include_docs={with_times}&limit={PAGE}&startkey={start}&endkey={end}");
         let Some(answer) = self.send("list", "tiles", &self.request(Method::Get, &path))? else {
             return Ok(Vec::new());
         };
         let answer = parse(&answer).map_err(|reason| self.error("list", "tiles", reason))?;
         let row = |row: &Value| {
             let text = |value: &Value| value.as_str().map(str::to_owned);
-            Some((text(&row["id"])?, text(&row["value"]["rev"])?, self.stored_at(&row["doc"])))
+            Some(Row {
+                name: text(&row["id"])?,
+                revision: text(&row["value"]["rev"])?,
+                stored: self.stored_at(&row["doc"]),
+            })
         };
         Ok(answer["rows"].as_array().into_iter().flatten().filter_map(row).collect())
     }
@@ -255,6 +251,14 @@ impl CouchdbStore {
             None => Err(self.error("read", name, "the server does not tell the document's revision")),
         }
     }
+}
+
+/// A document in a list.
+struct Row {
+    name: String,
+    revision: String,
+    /// When its tile was stored, if that was asked for.
+    stored: Option<SystemTime>,
 }
 
 /// What became of a request that was no success.
@@ -335,17 +339,17 @@ impl TileStore for CouchdbStore {
         loop {
             let rows = self.page(&start, &end, before.is_some())?;
             let complete = rows.len() < PAGE;
-            let Some((last, _, _)) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else { return Ok(()) };
             // The end of this page begins the next; should it have gone by then, what follows it does.
-            let next = last.clone();
-            let goes = |name: &str, stored: Option<SystemTime>| {
-                self.tile_id.is_of_level(name, level)
-                    && before.is_none_or(|before| stored.is_some_and(|stored| stored <= before))
+            let next = last.name.clone();
+            let goes = |row: &Row| {
+                self.tile_id.is_of_level(&row.name, level)
+                    && before.is_none_or(|before| row.stored.is_some_and(|stored| stored <= before))
             };
             let removed: Vec<Value> = rows
                 .into_iter()
-                .filter(|(name, _, stored)| goes(name, *stored))
-                .map(|(name, revision, _)| json!({ "_id": name, "_rev": revision, "_deleted": true }))
+                .filter(goes)
+                .map(|row| json!({ "_id": row.name, "_rev": row.revision, "_deleted": true }))
                 .collect();
             if !removed.is_empty() {
                 // A conflict is a tile that somebody has stored in the meantime: it stays.

@@ -9,7 +9,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -125,7 +125,7 @@ impl Room {
     fn remove_oldest(&self) -> io::Result<u64> {
         let now = SystemTime::now();
         let mut ages = Ages { bytes: [0; 512] };
-        self.walk(|_, metadata| {
+        self.walk(|metadata| {
             ages.bytes[Ages::class(age(metadata, now))] += space(metadata.len());
             false
         })?;
@@ -141,7 +141,7 @@ impl Room {
             class -= 1;
         }
         let (mut of_class, before) = (left.saturating_sub(target), total);
-        self.walk(|_, metadata| {
+        self.walk(|metadata| {
             let size = space(metadata.len());
             let goes = match Ages::class(age(metadata, now)) {
                 own if own == class && of_class > 0 => {
@@ -163,7 +163,7 @@ impl Room {
     }
 
     /// Shows all tiles; those that `see` says so of are removed.
-    fn walk(&self, mut see: impl FnMut(&Path, &Metadata) -> bool) -> io::Result<()> {
+    fn walk(&self, mut see: impl FnMut(&Metadata) -> bool) -> io::Result<()> {
         let mut folders = vec![(self.directory.clone(), String::new())];
         while let Some((folder, relative)) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
@@ -184,7 +184,7 @@ impl Room {
                     continue;
                 }
                 let goes = match self.layout.parse(&below, &self.extension) {
-                    Some(_) => see(&entry.path(), &metadata),
+                    Some(_) => see(&metadata),
                     None => name.contains(".tmp-") && age(&metadata, SystemTime::now()) > LEFT_BEHIND,
                 };
                 if goes {
@@ -202,6 +202,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use std::fs::FileTimes;
+    use std::path::Path;
 
     use mapproxy_grid::TileCoord;
 
