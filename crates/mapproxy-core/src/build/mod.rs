@@ -252,6 +252,9 @@ impl AppBuilder {
     }
 }
 
+/// How a bucket is reached, and the way there; `None` where that was found to be wrong.
+type Bucket = (S3Store, Option<Arc<dyn ObjectService>>);
+
 /// The configuration and what has been built of it. Each part is built when first asked for, and once.
 struct Parts<'a> {
     config: &'a Config,
@@ -259,7 +262,7 @@ struct Parts<'a> {
     /// Open files of compact caches.
     bundles: Arc<BundlePool>,
     /// Buckets that were looked for, by what is configured of them.
-    buckets: RefCell<Vec<(S3Store, Option<Arc<dyn ObjectService>>)>>,
+    buckets: RefCell<Vec<Bucket>>,
     extras: Extras,
     /// `globals.srs.preferred_src_proj`.
     preferred_srs: Arc<Vec<(Srs, Vec<Srs>)>>,
