@@ -23,8 +23,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("source ogcapimaps", "a source of type 'ogcapimaps'", Refuse),
     ("source ogcapitiles", "a source of type 'ogcapitiles'", Refuse),
     ("band merge", "a cache made of bands", Refuse),
-    ("ogr", "a coverage in another format than WKT polygons and GeoJSON", Refuse),
-    ("expire_tiles", "a coverage of expired tiles", Refuse),
     ("authorize_stale", "authorize_stale", Ignore),
     ("template_dir", "templates in place of the built-in ones", Ignore),
     ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", Ignore),
