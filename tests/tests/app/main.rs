@@ -3,6 +3,7 @@
 
 mod authorization;
 mod caches_elsewhere;
+mod coverages;
 mod dimensions;
 mod embedding;
 mod explanations;
