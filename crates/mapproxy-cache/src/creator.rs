@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use mapproxy_grid::{Bbox, MetaGrid, MetaTile, Size, TileCoord};
+use mapproxy_image::bands::BandMerge;
 use mapproxy_image::merge::{self, Frame, Layer};
 use mapproxy_image::{Codec, GeoReference, ImageError, ImageFormat, MapImage, PixelMode, Pixels, tiles};
 use mapproxy_map::{Dimensions, MapError, MapQuery, MapSource, Purpose};
@@ -72,7 +73,15 @@ struct WorkKey {
     from: TileCoord,
     to: TileCoord,
     dimensions: Dimensions,
-    seed: bool,
+    aim: Aim,
+}
+
+/// What tiles are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Aim {
+    purpose: Purpose,
+    /// There are old tiles to show if this fails.
+    has_stale: bool,
 }
 
 /// What came of a piece of work. A tile that was made but is not in the list is empty.
@@ -135,7 +144,8 @@ impl TileManager {
         let answers = try_map(&works, self.options.creation.concurrent_creators, |work| {
             let wanted: Vec<TileCoord> = work.wanted.iter().map(|place| coords[*place]).collect();
             let fallback: Option<Vec<Tile>> = work.wanted.iter().map(|place| stale[*place].clone()).collect();
-            match (self.perform(&work.what, &wanted, dimensions, purpose, oldest), fallback) {
+            let aim = Aim { purpose, has_stale: fallback.is_some() && purpose == Purpose::Serve };
+            match (self.perform(&work.what, &wanted, dimensions, aim, oldest), fallback) {
                 (Ok(tiles), _) => Ok(tiles),
                 (Err(error), Some(fallback)) if purpose == Purpose::Serve => {
                     log::warn!(target: LOG, "cache {}: serving tiles that are too old: {error}", self.options.name);
@@ -177,20 +187,20 @@ impl TileManager {
         what: &What,
         wanted: &[TileCoord],
         dimensions: &Dimensions,
-        purpose: Purpose,
+        aim: Aim,
         oldest: Option<SystemTime>,
     ) -> Result<Vec<Option<Tile>>, MapError> {
         let coords = what.coords();
         let (Some(from), Some(to)) = (coords.first(), coords.last()) else { return Ok(vec![None; wanted.len()]) };
-        let key = WorkKey { from: *from, to: *to, dimensions: Arc::clone(dimensions), seed: purpose == Purpose::Seed };
+        let key = WorkKey { from: *from, to: *to, dimensions: Arc::clone(dimensions), aim };
         let timeout = self.options.locker.as_ref().map_or(UNLOCKED_TIMEOUT, |locker| locker.timeout);
         loop {
             let flown = self.creator.flights.run(&key, timeout, || {
                 let made = match &self.options.renderd {
                     Some(renderd) if dimensions.is_empty() && self.store_for(dimensions).is_some() => {
-                        self.have_made(renderd, what, wanted, purpose)
+                        self.have_made(renderd, what, wanted, aim.purpose)
                     }
-                    _ => self.perform_alone(what, wanted, dimensions, purpose, oldest),
+                    _ => self.perform_alone(what, wanted, dimensions, aim, oldest),
                 };
                 made.map(Arc::new).map_err(Arc::new)
             });
@@ -238,11 +248,11 @@ impl TileManager {
         what: &What,
         wanted: &[TileCoord],
         dimensions: &Dimensions,
-        purpose: Purpose,
+        aim: Aim,
         oldest: Option<SystemTime>,
     ) -> Result<Made, MapError> {
         let locker = self.options.locker.as_ref().filter(|_| self.store_for(dimensions).is_some());
-        let Some(locker) = locker else { return self.make(what, wanted, dimensions, purpose) };
+        let Some(locker) = locker else { return self.make(what, wanted, dimensions, aim) };
         let made = {
             let _lock = match locker.lock(what.main(), dimensions) {
                 Ok(lock) => {
@@ -267,7 +277,7 @@ impl TileManager {
                     let tiles = wanted.iter().copied().zip(found.into_iter().map(Ok)).collect();
                     Ok(Made { tiles, complete: false })
                 }
-                None => self.make(what, wanted, dimensions, purpose),
+                None => self.make(what, wanted, dimensions, aim),
             }
         };
         if self.creator.locks.fetch_add(1, Ordering::Relaxed) % LOCKS_PER_CLEANING == LOCKS_PER_CLEANING - 1 {
@@ -293,23 +303,17 @@ impl TileManager {
         }
     }
 
-    fn make(
-        &self,
-        what: &What,
-        wanted: &[TileCoord],
-        dimensions: &Dimensions,
-        purpose: Purpose,
-    ) -> Result<Made, MapError> {
+    fn make(&self, what: &What, wanted: &[TileCoord], dimensions: &Dimensions, aim: Aim) -> Result<Made, MapError> {
         match what {
             What::Single(coord) => {
-                let made = self.make_single(*coord, dimensions, purpose)?;
-                let tiles = self.keep(made.into_iter().collect(), dimensions, purpose)?;
+                let made = self.make_single(*coord, dimensions, aim)?;
+                let tiles = self.keep(made.into_iter().collect(), dimensions, aim.purpose)?;
                 Ok(Made { tiles, complete: true })
             }
-            What::Bulk(meta) => self.make_bulk(meta, wanted, dimensions, purpose),
+            What::Bulk(meta) => self.make_bulk(meta, wanted, dimensions, aim),
             What::Meta(meta) => {
-                let made = self.make_meta(meta, dimensions, purpose)?;
-                Ok(Made { tiles: self.keep(made, dimensions, purpose)?, complete: true })
+                let made = self.make_meta(meta, dimensions, aim)?;
+                Ok(Made { tiles: self.keep(made, dimensions, aim.purpose)?, complete: true })
             }
         }
     }
@@ -319,11 +323,11 @@ impl TileManager {
         &self,
         coord: TileCoord,
         dimensions: &Dimensions,
-        purpose: Purpose,
+        aim: Aim,
     ) -> Result<Option<(Encoded, bool)>, MapError> {
         let grid = &self.options.grid;
         let bbox = grid.tile_bbox(coord);
-        let Some(image) = self.ask(bbox, grid.tile_size(), dimensions, purpose)? else { return Ok(None) };
+        let Some(image) = self.ask(bbox, grid.tile_size(), dimensions, aim)? else { return Ok(None) };
         let failed = |error| MapError::Image { source_name: self.asked_name(), error };
         let size = image.size().map_err(failed)?;
         if size != grid.tile_size() {
@@ -355,14 +359,14 @@ impl TileManager {
         meta: &MetaTile,
         wanted: &[TileCoord],
         dimensions: &Dimensions,
-        purpose: Purpose,
+        aim: Aim,
     ) -> Result<Made, MapError> {
         let mut coords: Vec<TileCoord> = meta.tiles.iter().filter_map(|place| place.tile).collect();
         coords.sort_by_key(|coord| !wanted.contains(coord));
         let failure = std::sync::Mutex::new(None);
         let asked = std::sync::Mutex::new(Vec::with_capacity(coords.len()));
         let ended = try_map(&coords, self.options.creation.concurrent_creators, |coord| {
-            match self.make_single(*coord, dimensions, purpose) {
+            match self.make_single(*coord, dimensions, aim) {
                 Ok(made) => {
                     asked.lock().expect("nobody panics here").push((*coord, made));
                     Ok(())
@@ -377,7 +381,7 @@ impl TileManager {
         let failure = failure.into_inner().expect("nobody panics here");
         let empty: Vec<_> = asked.iter().filter(|(_, made)| made.is_none()).map(|(coord, _)| *coord).collect();
         let made = asked.into_iter().filter_map(|(_, made)| made).collect();
-        let mut tiles = self.keep(made, dimensions, purpose)?;
+        let mut tiles = self.keep(made, dimensions, aim.purpose)?;
         tiles.extend(empty.into_iter().map(|coord| (coord, Ok(Tile::EMPTY))));
         if let Some((coord, error)) = failure {
             tiles.push((coord, Err(Arc::new(error))));
@@ -385,14 +389,9 @@ impl TileManager {
         Ok(Made { tiles, complete: ended.is_ok() })
     }
 
-    fn make_meta(
-        &self,
-        meta: &MetaTile,
-        dimensions: &Dimensions,
-        purpose: Purpose,
-    ) -> Result<Vec<(Encoded, bool)>, MapError> {
+    fn make_meta(&self, meta: &MetaTile, dimensions: &Dimensions, aim: Aim) -> Result<Vec<(Encoded, bool)>, MapError> {
         let grid = &self.options.grid;
-        let Some(image) = self.ask(meta.bbox, meta.size, dimensions, purpose)? else { return Ok(Vec::new()) };
+        let Some(image) = self.ask(meta.bbox, meta.size, dimensions, aim)? else { return Ok(Vec::new()) };
         let failed = |error| MapError::Image { source_name: self.asked_name(), error };
         let cacheable = image.cacheable();
         let pixels = image.pixels().map_err(failed)?;
@@ -421,13 +420,7 @@ impl TileManager {
     }
 
     /// The sources' answers, merged.
-    fn ask(
-        &self,
-        bbox: Bbox,
-        size: Size,
-        dimensions: &Dimensions,
-        purpose: Purpose,
-    ) -> Result<Option<MapImage>, MapError> {
+    fn ask(&self, bbox: Bbox, size: Size, dimensions: &Dimensions, aim: Aim) -> Result<Option<MapImage>, MapError> {
         let options = &self.options;
         let query = MapQuery {
             bbox,
@@ -436,10 +429,14 @@ impl TileManager {
             format: options.creation.request_format.clone(),
             transparent: options.image.transparent.unwrap_or(false),
             dimensions: Arc::clone(dimensions),
-            purpose,
+            purpose: aim.purpose,
             kept: true,
+            has_stale: aim.has_stale,
         };
         let clips = |source: &dyn MapSource| source.profile().coverage.as_ref().is_some_and(|coverage| coverage.clip());
+        if let Some(bands) = &options.bands {
+            return self.ask_for_bands(bands, &query);
+        }
         let images = match options.sources.as_slice() {
             [source] if !clips(source.as_ref()) => return source.render(&query),
             [source] => match source.render(&query)? {
@@ -457,6 +454,17 @@ impl TileManager {
         let frame = Frame { size, bbox, srs: &query.srs };
         let merged = merge::merge(layers, &options.image, &frame);
         merged.map(Some).map_err(|error| MapError::Image { source_name: self.asked_name(), error })
+    }
+
+    /// The picture made of the bands of all sources; `None` as soon as one has nothing to show.
+    fn ask_for_bands(&self, bands: &BandMerge, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        let images = try_map(&self.options.sources, MAX_SOURCES_AT_ONCE, |source| source.render(query))?;
+        let Some(images) = images.into_iter().collect::<Option<Vec<MapImage>>>() else { return Ok(None) };
+        let cacheable = images.iter().all(MapImage::cacheable);
+        let pixels: Result<Vec<Arc<Pixels>>, ImageError> = images.iter().map(MapImage::pixels).collect();
+        let merged = pixels.and_then(|pixels| bands.merge(&pixels));
+        let merged = merged.map_err(|error| MapError::Image { source_name: self.asked_name(), error })?;
+        Ok(Some(MapImage::from_pixels(merged, Arc::clone(&self.options.image)).with_cacheable(cacheable)))
     }
 
     /// The picture of a tile with its watermark.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mapproxy_grid::{Coverage, MetaGrid, TileCoord, TileGrid};
+use mapproxy_image::bands::BandMerge;
 use mapproxy_image::{ImageFormat, ImageOptions, MapImage, codec, mask};
 use mapproxy_map::dimension::{Dimension, is_same_dimension};
 use mapproxy_map::{Access, Dimensions, MapError, MapSource, Purpose};
@@ -64,6 +65,8 @@ pub struct ManagerOptions {
     pub renderd: Option<Renderd>,
     /// Who draws missing tiles, bottom to top; none: only what is stored.
     pub sources: Vec<Arc<dyn MapSource>>,
+    /// Makes one picture of the bands of all sources, in place of laying their pictures over each other.
+    pub bands: Option<BandMerge>,
     /// Names of the dimensions that the sources ask for. Others, which strangers may send at will, do not tell tiles apart.
     pub dimensions: Vec<String>,
     /// The dimensions of the layers that show this cache. Tiles of other values than theirs are made, but not kept: there

@@ -196,6 +196,7 @@ pub(crate) fn cache_in(base: Arc<tempfile::TempDir>, sources: &[&Arc<FakeSource>
         locker: Some(locker),
         renderd: None,
         sources: sources.iter().map(|source| Arc::clone(source) as Arc<dyn MapSource>).collect(),
+        bands: None,
         image: options(),
         creation: Creation {
             meta_size: (4, 4),

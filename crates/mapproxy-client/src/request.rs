@@ -160,6 +160,8 @@ pub enum ErrorKind {
     Redirect,
     /// Our own machine: a lock file cannot be made, the request cannot be written.
     Local,
+    /// A program that answers in place of a server ended with a failure.
+    Program,
 }
 
 /// A request that got no usable answer.
@@ -191,6 +193,7 @@ impl ClientError {
             ErrorKind::InvalidUrl => "URL not correct",
             ErrorKind::TooLarge => "Response too large from URL",
             ErrorKind::Local => "Internal HTTP error",
+            ErrorKind::Program => "Error during CGI call",
         };
         ClientError { kind, message, url, reason: reason.into(), challenge: None, answer: Box::default() }
     }

@@ -15,12 +15,12 @@ use ureq::Body;
 
 use crate::auth::{self, Challenge};
 use crate::cookies::CookieJar;
+use crate::note::note;
 use crate::proxy::Proxies;
 use crate::redirect::{self, Redirect};
 use crate::transport::{self, Connections, noting_connections};
 use crate::{
-    ClientError, Credentials, ErrorKind, HttpClient, Limited, Method, Peer, RedactedUrl, UpstreamRequest,
-    UpstreamResponse,
+    ClientError, Credentials, ErrorKind, HttpClient, Limited, Method, RedactedUrl, UpstreamRequest, UpstreamResponse,
 };
 
 /// How to speak to upstream servers.
@@ -174,37 +174,7 @@ impl HttpClient for UreqClient {
     fn send(&self, request: &UpstreamRequest) -> Result<UpstreamResponse, ClientError> {
         let started = Instant::now();
         let answer = self.exchange(request);
-        mapproxy_trace::call(|| mapproxy_trace::Call {
-            places: Vec::new(),
-            method: request.method.as_str(),
-            url: RedactedUrl::new(&request.url).as_str().to_owned(),
-            status: match &answer {
-                Ok(response) => Some(response.status),
-                Err(error) => error.status(),
-            },
-            bytes: answer.as_ref().ok().map(|response| response.body.len() as u64),
-            duration: started.elapsed(),
-        });
-        if let Err(error) = &answer
-            && !(request.peer == Peer::Store && error.status() == Some(404))
-        {
-            mapproxy_trace::error(error);
-        }
-        let (target, level) = match request.peer {
-            Peer::Source => ("mapproxy.source.request", log::Level::Info),
-            Peer::Store => ("mapproxy.cache.request", log::Level::Debug),
-        };
-        if log::log_enabled!(target: target, level) {
-            let status = match &answer {
-                Ok(response) => Some(response.status),
-                Err(error) => error.status(),
-            };
-            let status = status.map_or("-".to_owned(), |status| status.to_string());
-            let kib = answer.as_ref().map_or("-".to_owned(), |r| format!("{:.1}", r.body.len() as f64 / 1024.0));
-            let url = RedactedUrl::new(&request.url).as_str().replace(' ', "");
-            let ms = started.elapsed().as_millis();
-            log::log!(target: target, level, "{} {url} {status} {kib} {ms}", request.method.as_str());
-        }
+        note(request, request.method.as_str(), started, &answer);
         answer
     }
 }

@@ -10,6 +10,7 @@ mod map_image;
 mod options;
 mod pixels;
 
+pub mod bands;
 pub mod codec;
 pub mod legend;
 pub mod mask;

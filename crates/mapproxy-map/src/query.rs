@@ -9,7 +9,7 @@ use mapproxy_image::ImageFormat;
 pub type Dimensions = Arc<[(String, String)]>;
 
 /// Why a map is drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Purpose {
     /// Somebody waits for it.
     #[default]
@@ -37,6 +37,8 @@ pub struct MapQuery {
     pub purpose: Purpose,
     /// The answer will be kept in a cache: a source must give exactly what was asked for, or fail.
     pub kept: bool,
+    /// There is an old answer to show in case of a failure, which is better than a stand-in then.
+    pub has_stale: bool,
 }
 
 impl MapQuery {
@@ -51,6 +53,7 @@ impl MapQuery {
             dimensions: Arc::new([]),
             purpose: Purpose::Serve,
             kept: false,
+            has_stale: false,
         }
     }
 

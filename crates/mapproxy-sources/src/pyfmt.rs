@@ -33,6 +33,27 @@ pub(crate) fn push_f64(text: &mut String, number: f64) {
     }
 }
 
+/// Appends `number` as C's `%.17g` does: 17 digits, without zeros at the end.
+pub(crate) fn push_g17(text: &mut String, number: f64) {
+    if !number.is_finite() {
+        return push_f64(text, number);
+    }
+    let scientific = format!("{number:.16e}");
+    let (digits, exponent) = scientific.split_once('e').expect("{:e} writes an exponent");
+    let exponent: i32 = exponent.parse().expect("an exponent is a number");
+    let trimmed = |digits: &str| match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => digits.to_owned(),
+    };
+    match usize::try_from(16 - exponent) {
+        Ok(decimals) if exponent >= -4 => text.push_str(&trimmed(&format!("{number:.decimals$}"))),
+        _ => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            let _ = write!(text, "{}e{sign}{:02}", trimmed(digits), exponent.abs());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +85,29 @@ mod tests {
             (f64::NEG_INFINITY, "-inf"),
         ] {
             assert_eq!(repr(number), text);
+        }
+    }
+
+    #[test]
+    fn seventeen_digits_are_written_as_c_does() {
+        for (number, text) in [
+            (5.0, "5"),
+            (-0.0, "-0"),
+            (0.1, "0.10000000000000001"),
+            (1_000_000.123_456_789, "1000000.1234567889"),
+            (85.051_128_779_806_6, "85.051128779806604"),
+            (0.0001, "0.0001"),
+            (8.983_152_841_191_534e-5, "8.983152841191534e-05"),
+            (1.796_630_568_239_042_7e-4, "0.00017966305682390427"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (100.0, "100"),
+            (-20_037_508.342_789_244, "-20037508.342789244"),
+            (9.999_999_999_999_999e22, "9.9999999999999992e+22"),
+        ] {
+            let mut written = String::new();
+            push_g17(&mut written, number);
+            assert_eq!(written, text);
         }
     }
 

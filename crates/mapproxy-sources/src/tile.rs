@@ -67,60 +67,76 @@ impl TileSource {
         Ok(TileSource { profile, grid: options.grid, url, credentials, on_error: options.on_error, client })
     }
 
-    /// The tile that `query` is the box of; `None` beside the grid.
-    fn tile(&self, query: &MapQuery) -> Result<Option<TileCoord>, MapError> {
-        let grid = &self.grid;
-        let misaligned = |reason: String| MapError::Misaligned { source_name: Arc::clone(&self.profile.name), reason };
-        if query.size != grid.tile_size() {
-            let reason = "tile size of cache and tile source do not match";
-            return Err(misaligned(format!("{reason}: {} != {}", query.size, grid.tile_size())));
-        }
-        if query.srs != *grid.srs() {
-            let reason = "SRS of cache and tile source do not match";
-            return Err(misaligned(format!("{reason}: {} != {}", query.srs, grid.srs())));
-        }
-        let level = grid.closest_level(query.resolution());
-        let affected = grid.affected_level_tiles(&query.bbox, level)?;
-        let not_one = || {
-            let reason = "BBOX does not align to tile";
-            misaligned(format!("{reason}: {} is no tile of level {level} of grid {}", query.bbox, grid.name()))
-        };
-        match affected.tiles.as_slice() {
-            [None] => Ok(None),
-            [Some(tile)] => {
-                let (x_res, y_res) = query.bbox.resolution(query.size);
-                let same = grid.tile_bbox(*tile).almost_equals(&query.bbox, x_res / 2.0, y_res / 2.0);
-                if same { Ok(Some(*tile)) } else { Err(not_one()) }
-            }
-            _ => Err(not_one()),
-        }
-    }
-
     fn fetch(&self, tile: TileCoord, query: &MapQuery) -> Result<MapImage, MapError> {
-        let name = &self.profile.name;
         let format = if query.format.is_mixed() { "png" } else { query.format.ext() };
         let url = self.url.url(tile, &self.grid.tile_bbox(tile), format);
         let request = UpstreamRequest::get(url).with_credentials(self.credentials.clone());
-        let response = match self.client.send(&request) {
+        let server = TileServer {
+            profile: &self.profile,
+            on_error: &self.on_error,
+            client: self.client.as_ref(),
+            log_target: LOG,
+        };
+        server.fetch(&request, query)
+    }
+}
+
+/// A server of tiles, whatever their addresses are.
+pub(crate) struct TileServer<'a> {
+    pub(crate) profile: &'a SourceProfile,
+    pub(crate) on_error: &'a OnErrors,
+    pub(crate) client: &'a dyn HttpClient,
+    pub(crate) log_target: &'a str,
+}
+
+impl TileServer<'_> {
+    /// The tile that `request` asks for and `query` wants.
+    pub(crate) fn fetch(&self, request: &UpstreamRequest, query: &MapQuery) -> Result<MapImage, MapError> {
+        let name = &self.profile.name;
+        let failed = |error| self.on_error.instead_of(error, query, query.size, &self.profile.image, self.log_target);
+        let response = match self.client.send(request) {
             Ok(response) => response,
-            Err(error) => return self.failed(answer::client_error(name, error), query),
+            Err(error) => return failed(answer::client_error(name, error)),
         };
         let unusable = |reason| answer::no_image(name, "response is not an image", &request.url, reason);
         if !answer::is_image(&response) {
             let url = RedactedUrl::new(&request.url);
-            log::warn!(target: LOG, "{name}: response is not an image: {url}: {}", answer::excerpt(&response));
+            log::warn!(target: self.log_target, "{name}: response is not an image: {url}: {}", answer::excerpt(&response));
             let content_type = response.content_type.as_deref().unwrap_or_default();
-            return self.failed(unusable(format!("content type is {content_type}")), query);
+            return failed(unusable(format!("content type is {content_type}")));
         }
         if let Err(reason) = answer::check_picture(&response.body, query.size) {
-            return self.failed(unusable(reason), query);
+            return failed(unusable(reason));
         }
         Ok(MapImage::from_encoded(response.body, Arc::clone(&self.profile.image)))
     }
+}
 
-    /// The picture for a failure, where there is one.
-    fn failed(&self, error: MapError, query: &MapQuery) -> Result<MapImage, MapError> {
-        self.on_error.instead_of(error, query.size, &self.profile.image, LOG)
+/// The tile of `grid` that `query` is the box of; `None` beside the grid.
+pub(crate) fn tile_of(grid: &TileGrid, query: &MapQuery, source_name: &Arc<str>) -> Result<Option<TileCoord>, MapError> {
+    let misaligned = |reason: String| MapError::Misaligned { source_name: Arc::clone(source_name), reason };
+    if query.size != grid.tile_size() {
+        let reason = "tile size of cache and tile source do not match";
+        return Err(misaligned(format!("{reason}: {} != {}", query.size, grid.tile_size())));
+    }
+    if query.srs != *grid.srs() {
+        let reason = "SRS of cache and tile source do not match";
+        return Err(misaligned(format!("{reason}: {} != {}", query.srs, grid.srs())));
+    }
+    let level = grid.closest_level(query.resolution());
+    let affected = grid.affected_level_tiles(&query.bbox, level)?;
+    let not_one = || {
+        let reason = "BBOX does not align to tile";
+        misaligned(format!("{reason}: {} is no tile of level {level} of grid {}", query.bbox, grid.name()))
+    };
+    match affected.tiles.as_slice() {
+        [None] => Ok(None),
+        [Some(tile)] => {
+            let (x_res, y_res) = query.bbox.resolution(query.size);
+            let same = grid.tile_bbox(*tile).almost_equals(&query.bbox, x_res / 2.0, y_res / 2.0);
+            if same { Ok(Some(*tile)) } else { Err(not_one()) }
+        }
+        _ => Err(not_one()),
     }
 }
 
@@ -134,7 +150,8 @@ impl MapSource for TileSource {
         if !self.profile.covers(query)? {
             return Ok(None);
         }
-        self.tile(query)?.map(|tile| self.fetch(tile, query)).transpose()
+        let tile = tile_of(&self.grid, query, &self.profile.name)?;
+        tile.map(|tile| self.fetch(tile, query)).transpose()
     }
 }
 
@@ -228,7 +245,8 @@ mod tests {
             assert!(reason.contains(expected), "{reason:?} should tell {expected:?}");
             assert_eq!((url.as_str(), *status), ("http://h/1/0/1.png", None));
 
-            let rule = OnErrorRule { status: None, color: Color::rgb(1, 2, 3), cacheable: false };
+            let rule =
+                OnErrorRule { status: None, color: Color::rgb(1, 2, 3), cacheable: false, authorize_stale: false };
             let image = source(&client, OnErrors::new(vec![rule])).render(&query).unwrap().unwrap();
             assert!(!image.cacheable());
             assert_eq!(image.pixels().unwrap().single_color(), Some(Color::rgb(1, 2, 3)));

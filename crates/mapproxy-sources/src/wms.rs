@@ -6,16 +6,15 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use mapproxy_client::{Credentials, HttpClient, RedactedUrl};
-use mapproxy_grid::{Bbox, Coverage, ResolutionRange, Size, Srs, SupportedSrs};
-use mapproxy_image::{Color, ImageFormat, ImageOptions, MapImage, merge, transform};
+use mapproxy_client::{Credentials, HttpClient};
+use mapproxy_grid::{Coverage, ResolutionRange, Srs, SupportedSrs};
+use mapproxy_image::{ImageOptions, MapImage};
 use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
 use mapproxy_trace::{self as trace, Place};
 
-use crate::OnErrors;
-use crate::answer;
-use crate::sub_request::part_within;
-use crate::wms_request::{GetMap, RequestTemplate, is_dimension};
+use crate::picture_server::{GetMap, PictureServer, full_name};
+use crate::wms_request::{RequestTemplate, is_dimension};
+use crate::{OnErrors, TransparentColor};
 
 /// Target of the log.
 const LOG: &str = "mapproxy.source.wms";
@@ -44,15 +43,6 @@ pub enum HttpMethod {
     Get,
     /// In a form.
     Post,
-}
-
-/// A colour to make transparent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransparentColor {
-    /// `image.transparent_color`.
-    pub color: Color,
-    /// `image.transparent_color_tolerance`: by how much each channel may differ.
-    pub tolerance: u8,
 }
 
 /// What a [`WmsSource`] is made of.
@@ -103,12 +93,10 @@ impl WmsOptions {
 /// A Web Map Service.
 #[derive(Clone, Debug)]
 pub struct WmsSource {
-    profile: SourceProfile,
+    server: PictureServer,
     options: WmsOptions,
     template: RequestTemplate,
-    formats: Vec<ImageFormat>,
     credentials: Option<Arc<Credentials>>,
-    client: Arc<dyn HttpClient>,
 }
 
 impl WmsSource {
@@ -123,114 +111,15 @@ impl WmsSource {
         };
         let template =
             RequestTemplate::new(&url, &options.params, options.version, options.method, &options.forward_params);
-        let formats = options.supported_formats.iter().map(|name| full_name(name)).collect();
-        WmsSource { profile, options, template, formats, credentials, client }
-    }
-
-    /// The source's own format, else the asker's; but one that the server supports.
-    fn format(&self, query: &MapQuery) -> ImageFormat {
-        let wanted = self.options.image.format.as_ref().unwrap_or(&query.format);
-        let wanted = match wanted.is_mixed() {
-            true => ImageFormat::png(),
-            false => full_name(wanted.as_str()),
+        let server = PictureServer {
+            profile,
+            transparent_color: options.transparent_color,
+            formats: options.supported_formats.iter().map(|name| full_name(name)).collect(),
+            on_error: options.on_error.clone(),
+            log_target: LOG,
+            client,
         };
-        match self.formats.first() {
-            Some(first) if !self.formats.contains(&wanted) => first.clone(),
-            _ => wanted,
-        }
-    }
-
-    /// The map of `query`, whose SRS the server calls `srs`.
-    fn direct(&self, query: &MapQuery, srs: &Srs) -> Result<Option<MapImage>, MapError> {
-        let Some(extent) = self.limit(srs, &query.bbox)? else {
-            return self.fetch(&query.bbox, query.size, srs, query).map(Some);
-        };
-        let Some(part) = part_within(&query.bbox, query.size, &extent) else { return Ok(None) };
-        let image = self.fetch(&part.bbox, part.size, srs, query)?;
-        let options = self.transparent_options();
-        merge::place(&image, part.x, part.y, query.size, &options)
-            .map(|placed| Some(placed.with_cacheable(image.cacheable())))
-            .map_err(|error| self.image_error(error))
-    }
-
-    /// The map of `query` from one in `srs`.
-    fn reprojected(&self, query: &MapQuery, srs: &Srs) -> Result<Option<MapImage>, MapError> {
-        let bbox = query.srs.transform_bbox(srs, &query.bbox)?;
-        let size = size_in(&bbox, query.size);
-        let (image, options) = match self.limit(srs, &bbox)? {
-            None => (self.fetch(&bbox, size, srs, query)?, Arc::clone(&self.profile.image)),
-            Some(extent) => {
-                let Some(part) = part_within(&bbox, size, &extent) else { return Ok(None) };
-                let image = self.fetch(&part.bbox, part.size, srs, query)?;
-                let options = self.transparent_options();
-                let placed = merge::place(&image, part.x, part.y, size, &options);
-                (placed.map_err(|error| self.image_error(error))?, options)
-            }
-        };
-        let target = (&query.bbox, query.size, &query.srs);
-        transform::transform(&image, (&bbox, srs), target, &options)
-            .map(|drawn| Some(drawn.with_cacheable(image.cacheable())))
-            .map_err(|error| self.image_error(error))
-    }
-
-    /// The box of the coverage, where it does not hold all of `bbox`.
-    fn limit(&self, srs: &Srs, bbox: &Bbox) -> Result<Option<Bbox>, MapError> {
-        let Some(extent) = &self.profile.extent else { return Ok(None) };
-        // Asked in the extent's SRS first: the box around a large extent may be meaningless in the SRS of a small map.
-        if extent.contains(bbox, srs)? {
-            return Ok(None);
-        }
-        let extent = extent.bbox_in(srs)?;
-        Ok((!extent.contains(bbox)).then_some(extent))
-    }
-
-    /// For pictures that fill only a part of the map.
-    fn transparent_options(&self) -> Arc<ImageOptions> {
-        Arc::new(ImageOptions::clone(&self.profile.image).with_transparent(true))
-    }
-
-    fn fetch(&self, bbox: &Bbox, size: Size, srs: &Srs, query: &MapQuery) -> Result<MapImage, MapError> {
-        let name = &self.profile.name;
-        let format = self.format(query);
-        let get_map = GetMap { bbox, size, srs, format: &format, forwarded: &query.dimensions };
-        let request = self.template.request(&get_map).with_credentials(self.credentials.clone());
-        let response = match self.client.send(&request) {
-            Ok(response) => response,
-            Err(error) => {
-                let error = answer::client_error(name, error);
-                return self.options.on_error.instead_of(error, size, &self.profile.image, LOG);
-            }
-        };
-        let no_image = |reason| answer::no_image(name, "no image returned from source WMS", &request.url, reason);
-        if !answer::is_image(&response) {
-            let content_type = response.content_type.as_deref().unwrap_or_default();
-            let url = RedactedUrl::new(&request.url);
-            log::warn!(target: LOG, "{name}: no image returned from source WMS: {url}: {}", answer::excerpt(&response));
-            return Err(no_image(format!("content type is {content_type}")));
-        }
-        let is = answer::whole_picture(&response.body).map_err(no_image)?;
-        if is != size && query.kept {
-            return Err(no_image(answer::wrong_size(is, size)));
-        }
-        let image = MapImage::from_encoded(response.body, Arc::clone(&self.profile.image));
-        let image = if is == size {
-            image
-        } else {
-            // Some servers limit the size of their answers; a coarser map is better than none, but not to be kept.
-            let url = RedactedUrl::new(&request.url);
-            log::warn!(target: LOG, "{name}: {url}: {}; it is scaled", answer::wrong_size(is, size));
-            transform::transform(&image, (bbox, srs), (bbox, size, srs), &self.profile.image)
-                .map_err(|error| self.image_error(error))?
-                .with_cacheable(false)
-        };
-        match self.options.transparent_color {
-            None => Ok(image),
-            Some(transparent) => transparent.apply(&image).map_err(|error| self.image_error(error)),
-        }
-    }
-
-    fn image_error(&self, error: mapproxy_image::ImageError) -> MapError {
-        MapError::Image { source_name: Arc::clone(&self.profile.name), error }
+        WmsSource { server, options, template, credentials }
     }
 
     /// One request can ask for both: nothing but the layers and the ground below them differs.
@@ -240,8 +129,8 @@ impl WmsSource {
         a.image.opacity.is_none()
             && own_ground(&a.image) == own_ground(&b.image)
             && (&a.url, a.version, a.method, a.transparent_color) == (&b.url, b.version, b.method, b.transparent_color)
-            && Arc::ptr_eq(&self.client, &above.client)
-            && self.formats == above.formats
+            && Arc::ptr_eq(&self.server.client, &above.server.client)
+            && self.server.formats == above.server.formats
             && codes(&a.supported_srs) == codes(&b.supported_srs)
             && a.coverage == b.coverage
             && a.resolutions == b.resolutions
@@ -251,42 +140,22 @@ impl WmsSource {
     }
 }
 
-impl TransparentColor {
-    /// The picture with the colour made transparent.
-    pub(crate) fn apply(self, image: &MapImage) -> Result<MapImage, mapproxy_image::ImageError> {
-        let pixels = Arc::unwrap_or_clone(image.pixels()?).make_transparent(self.color, self.tolerance);
-        Ok(MapImage::from_pixels(pixels, Arc::clone(image.options())).with_cacheable(image.cacheable()))
-    }
-}
-
 impl MapSource for WmsSource {
     fn profile(&self) -> &SourceProfile {
-        &self.profile
+        &self.server.profile
     }
 
     fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
-        let _place = trace::within(|| Place::Source(Arc::clone(&self.profile.name)));
-        if !self.profile.covers(query)? {
+        let _place = trace::within(|| Place::Source(Arc::clone(&self.options.name)));
+        if !self.server.profile.covers(query)? {
             return Ok(None);
         }
-        match &self.options.supported_srs {
-            None => self.direct(query, &query.srs),
-            Some(supported) => match (supported.find(&query.srs), supported.best_for(&query.srs)) {
-                (Some(same), _) => self.direct(query, same),
-                (None, Some(other)) => self.reprojected(query, other),
-                (None, None) => self.direct(query, &query.srs),
-            },
-        }
+        let ask = |map: &GetMap<'_>| self.template.request(map).with_credentials(self.credentials.clone());
+        self.server.render(query, self.options.supported_srs.as_ref(), &ask)
     }
 
     fn is_opaque(&self, query: &MapQuery) -> bool {
-        let image = &self.profile.image;
-        let covered = |coverage: &Coverage| coverage.contains(&query.bbox, &query.srs).unwrap_or(false);
-        image.transparent != Some(true)
-            && self.options.transparent_color.is_none()
-            && image.opacity.is_none_or(|opacity| opacity == 0.0 || opacity >= 0.99)
-            && self.profile.resolutions.contains(&query.bbox, query.size, &query.srs)
-            && self.profile.coverage.as_ref().is_none_or(covered)
+        self.server.is_opaque(query)
     }
 
     fn combine(&self, above: &dyn MapSource, query: &MapQuery) -> Option<Arc<dyn MapSource>> {
@@ -301,25 +170,7 @@ impl MapSource for WmsSource {
         let value = &mut options.params[ours].1;
         value.push(',');
         value.push_str(&above.options.params[theirs].1);
-        Some(Arc::new(WmsSource::new(options, Arc::clone(&self.client))))
-    }
-}
-
-/// `image/png` of `png`.
-fn full_name(format: &str) -> ImageFormat {
-    if format.contains('/') { ImageFormat::new(format) } else { ImageFormat::new(&format!("image/{format}")) }
-}
-
-/// Pixels of a picture of `bbox`, fine enough to draw one of `size` from it.
-fn size_in(bbox: &Bbox, size: Size) -> Size {
-    let (x_res, y_res) = bbox.resolution(size);
-    let ratio = bbox.width() / bbox.height();
-    // A box may become a thousand times as high as wide; no server draws that, and no more than this is worth asking.
-    let rounded = |pixels: f64| (pixels + 0.5).clamp(1.0, 100_000.0) as u32;
-    if x_res < y_res {
-        Size::new(size.width, rounded(f64::from(size.width) / ratio))
-    } else {
-        Size::new(rounded(f64::from(size.height) * ratio), size.height)
+        Some(Arc::new(WmsSource::new(options, Arc::clone(&self.server.client))))
     }
 }
 
@@ -339,7 +190,8 @@ mod tests {
 
     use mapproxy_client::testkit::{ScriptedClient, failure, response};
     use mapproxy_client::{ErrorKind, Method, UpstreamRequest};
-    use mapproxy_image::{PixelMode, Pixels, codec};
+    use mapproxy_grid::{Bbox, Size};
+    use mapproxy_image::{Color, ImageFormat, PixelMode, Pixels, codec};
 
     use super::*;
     use crate::OnErrorRule;
@@ -659,7 +511,8 @@ mod tests {
 
     #[test]
     fn failures_of_the_server_have_stand_ins_where_configured() {
-        let rule = |status, cacheable| OnErrorRule { status, color: Color::rgb(1, 2, 3), cacheable };
+        let rule =
+            |status, cacheable| OnErrorRule { status, color: Color::rgb(1, 2, 3), cacheable, authorize_stale: false };
         let rules = OnErrors::new(vec![rule(Some(500), true), rule(None, false)]);
         let render = |kind: ErrorKind, on_error: OnErrors| {
             let client = ScriptedClient::new(move |request| Err(failure(kind.clone(), request)));

@@ -7,24 +7,11 @@
 use std::fmt::Write as _;
 
 use mapproxy_client::UpstreamRequest;
-use mapproxy_grid::{Bbox, Size, Srs};
-use mapproxy_image::ImageFormat;
 use mapproxy_map::dimension::is_same_dimension;
 
+use crate::picture_server::GetMap;
 use crate::pyfmt::{push_f64, quote};
 use crate::{HttpMethod, WmsVersion};
-
-/// What a request asks for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct GetMap<'a> {
-    pub(crate) bbox: &'a Bbox,
-    pub(crate) size: Size,
-    /// With the server's spelling.
-    pub(crate) srs: &'a Srs,
-    pub(crate) format: &'a ImageFormat,
-    /// The client's parameters; those the source forwards are chosen from them.
-    pub(crate) forwarded: &'a [(String, String)],
-}
 
 /// All requests of a source but what differs between them.
 #[derive(Clone, Debug)]

@@ -19,6 +19,8 @@ pub struct Cache {
     pub at: Origin,
     /// `sources`, the lowest first; empty for a cache that is only read.
     pub sources: Vec<SourceRef>,
+    /// The bands of `sources` make up the picture, in place of the pictures laid over each other.
+    pub bands: Option<Bands>,
     /// `grids`: at least one, each with what depends on it.
     pub grids: Vec<CacheGrid>,
     /// `format`: what tiles are stored as.
@@ -55,6 +57,30 @@ pub struct Cache {
     pub tile_lock_dir: PathBuf,
     /// Permissions of directories and files made by this cache.
     pub permissions: Permissions,
+}
+
+/// How the bands of a picture are made of bands of sources: `sources: {r: […], g: […], b: […]}`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Bands {
+    /// What the picture has: grey (`l`) in place of red, green and blue.
+    pub grey: bool,
+    /// What the picture has: alpha (`a`).
+    pub alpha: bool,
+    /// What goes where, in this order.
+    pub parts: Vec<BandPart>,
+}
+
+/// A band of a source that goes into a band of a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BandPart {
+    /// The band of the picture: 0 to 3 for red (or grey), green, blue, alpha.
+    pub target: u8,
+    /// The source's place in [`Cache::sources`].
+    pub source: usize,
+    /// `band`: 0 to 3, of the source.
+    pub band: u8,
+    /// `factor`: that much of it is added; 1 puts it in place of what was there. Default 1.
+    pub factor: f64,
 }
 
 /// A grid of a cache.

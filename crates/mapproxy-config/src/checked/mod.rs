@@ -14,6 +14,7 @@ pub mod inspire;
 pub mod layers;
 pub mod ogcapi;
 pub mod seed;
+pub mod servers;
 pub mod services;
 pub mod sources;
 pub mod stores;
@@ -26,7 +27,8 @@ use indexmap::IndexMap;
 
 pub use auth::{ApiKey, ApiKeys, Auth, AuthEndpoint, Grant, Jwt, JwtAlgorithm, JwtKeys, LayerGrant, PartialGrant};
 pub use caches::{
-    Cache, CacheFormat, CacheGrid, Permissions, RefreshBefore, Rescale, SingleColorLink, UseDirectFrom, Watermark,
+    BandPart, Bands, Cache, CacheFormat, CacheGrid, Permissions, RefreshBefore, Rescale, SingleColorLink,
+    UseDirectFrom, Watermark,
 };
 pub use coverage::{Coverage, CoverageFile, CoverageShape, Datasource};
 pub use globals::{Globals, HttpMethod, HttpOptions};
@@ -36,6 +38,7 @@ pub use inspire::Inspire;
 pub use layers::{Dimension, Layer, LayerMetadata, TileLayer};
 pub use ogcapi::{OgcApi, OgcApiContact, OgcApiMetadata};
 pub use seed::{Cleanup, LevelSelection, RemoveBefore, Seed, SeedConfig};
+pub use servers::{ArcgisInfo, ArcgisSource, MapnikSource, OgcApiMapsSource, OgcApiTilesSource, Program};
 pub use services::{BboxSrs, Contact, Demo, InfoType, Kml, ServiceMetadata, Services, Tms, Wms, Wmts};
 pub use sources::{
     LegendAddress, OnError, RasterSource, Source, SourceImage, SourceKind, TileSource, WmsInfo, WmsLegend, WmsSource,

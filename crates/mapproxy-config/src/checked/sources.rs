@@ -7,6 +7,7 @@ use super::Name;
 use super::coverage::Coverage;
 use super::globals::HttpOptions;
 use super::image::{Color, ImageOptions};
+use super::servers::{ArcgisSource, MapnikSource, OgcApiMapsSource, OgcApiTilesSource, Program};
 use super::values::{ResRange, Stylesheet, WmsVersion};
 use crate::position::Origin;
 
@@ -30,12 +31,20 @@ pub struct Source {
 /// The types of sources.
 #[derive(Debug, Clone)]
 pub enum SourceKind {
-    /// `type: wms`.
+    /// `type: wms`, and `type: mapserver`: a Web Map Service that is a program.
     Wms(WmsSource),
     /// `type: tile`.
     Tile(TileSource),
     /// `type: raster`: a georeferenced picture.
     Raster(RasterSource),
+    /// `type: arcgis`.
+    Arcgis(ArcgisSource),
+    /// `type: ogcapimaps`.
+    OgcApiMaps(OgcApiMapsSource),
+    /// `type: ogcapitiles`.
+    OgcApiTiles(OgcApiTilesSource),
+    /// `type: mapnik`.
+    Mapnik(MapnikSource),
     /// `type: debug`: draws the parameters of the request.
     Debug,
     /// `type: custom`: made by the program around us.
@@ -45,8 +54,10 @@ pub enum SourceKind {
 /// A Web Map Service.
 #[derive(Debug, Clone)]
 pub struct WmsSource {
-    /// `req.url` as written, credentials included.
+    /// `req.url` as written, credentials included; empty where a program answers.
     pub url: String,
+    /// The program of `type: mapserver`.
+    pub program: Option<Program>,
     /// `req` without `url`: names as written, in the order written, values as they go on the wire but not
     /// percent-encoded. An `sld` that names a file (`file://…`) is here as `sld_body` with its content, at the end.
     pub params: Vec<(String, String)>,

@@ -115,7 +115,7 @@ record! {
     }
 }
 
-/// `req` of a WMS source: any parameters, `url` among them.
+/// `req` of a WMS or ArcGIS source: any parameters, `url` among them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WmsRequest {
     /// `url`
@@ -273,25 +273,13 @@ record! {
 record! {
     /// `type: arcgis`
     pub struct ArcgisSource with common: SourceCommon {
-        req: ArcgisRequest [required],
+        req: WmsRequest [required],
         opts: ArcgisOptions,
         image: ImageOptions,
         supported_formats: Vec<Spanned<Text>>,
         supported_srs: Vec<Spanned<Text>>,
         http: Http,
         on_error: Table<OnError>,
-    }
-}
-
-record! {
-    /// `req` of an ArcGIS source.
-    pub struct ArcgisRequest {
-        url: Text [required],
-        dpi: i64,
-        layers: Text,
-        transparent: bool,
-        time: Text,
-        format: Text,
     }
 }
 

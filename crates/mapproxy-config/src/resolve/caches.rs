@@ -6,11 +6,11 @@ use indexmap::IndexMap;
 
 use super::globals::permission;
 use super::{CacheImages, Grids, Resolver, image, origin};
-use crate::check::{self, Prefer, Reachable, Sections, band_entries};
+use crate::check::{self, Prefer, Reachable, Sections};
 use crate::checked::caches::RescaleFrom;
 use crate::checked::{
-    Cache, CacheFormat, Color, Coverage, ImageOptions, Name, Permissions, Rescale, SingleColorLink, Source, SourceKind,
-    SourceRef, SourceTarget, UseDirectFrom, Watermark,
+    Bands, Cache, CacheFormat, Color, Coverage, ImageOptions, Name, Permissions, Rescale, SingleColorLink, Source,
+    SourceKind, SourceRef, SourceTarget, UseDirectFrom, Watermark,
 };
 use crate::diagnostic::Severity;
 use crate::position::{Span, Spanned};
@@ -55,7 +55,7 @@ impl Resolver<'_> {
         let backend = raw.cache.as_ref();
         let disabled = raw.disable_storage.as_ref().is_some_and(|disabled| disabled.value);
         // What is wrong in one part does not keep the others from being looked at.
-        let refs = self.cache_sources(name, raw, sections, sources, images, &path);
+        let (refs, bands) = self.cache_sources(name, raw, sections, sources, images, &path).unzip();
         let grid_keys = self.cache_grids(name, raw, grids, &path);
         let supported = match backend.filter(|_| !disabled) {
             None => true,
@@ -84,9 +84,8 @@ impl Resolver<'_> {
         let refs = refs?;
         let meta_size = meta_size?;
         let meta_buffer = meta_buffer?;
-        if use_direct_from.is_some()
-            && !matches!(refs.as_slice(), [SourceRef { target: SourceTarget::Source { .. }, .. }])
-        {
+        let is_single = matches!(refs.as_slice(), [SourceRef { target: SourceTarget::Source { .. }, .. }]);
+        if use_direct_from.is_some() && (!is_single || matches!(bands, Some(Some(_)))) {
             let span = raw.use_direct_from_level.as_ref().or(raw.use_direct_from_res.as_ref()).map(|value| value.span);
             let message = "use_direct_from_level/res only supports single sources, and no caches";
             self.findings.error(span.unwrap_or_default(), path.as_str(), message);
@@ -105,6 +104,7 @@ impl Resolver<'_> {
             name: Arc::clone(name),
             image: image::inherit(image, &source_images),
             sources: refs,
+            bands: bands?,
             grids: stores?,
             format,
             request_format,
@@ -128,6 +128,7 @@ impl Resolver<'_> {
         .filter(|_| supported)
     }
 
+    /// The sources, and how their bands are to be put together if that was written.
     fn cache_sources(
         &mut self,
         name: &Name,
@@ -136,31 +137,20 @@ impl Resolver<'_> {
         sources: &IndexMap<Name, Source>,
         images: &CacheImages,
         path: &str,
-    ) -> Option<Vec<SourceRef>> {
+    ) -> Option<(Vec<SourceRef>, Option<Bands>)> {
         let written = raw.sources.as_ref()?;
-        let list = match &written.value {
-            CacheSources::List(list) => list,
+        let (list, bands) = match &written.value {
+            CacheSources::List(list) => (list.iter().collect(), None),
             CacheSources::Bands(bands) => {
-                support::is_supported(self.findings, "band merge", written.span, format!("{path}.sources"));
-                for band in band_entries(bands) {
-                    if let Some(source) = &band.source {
-                        let at = origin(format!("{path}.sources"), source.span);
-                        sections.reference(
-                            source,
-                            Prefer::Source,
-                            at,
-                            &|unknown| format!("unknown source {unknown}"),
-                            self.findings,
-                        );
-                    }
-                }
-                return None;
+                let (list, bands) = self.bands(bands, written.span, &format!("{path}.sources"))?;
+                (list, Some(bands))
             }
         };
         let mut refs = Vec::with_capacity(list.len());
         let mut complete = true;
-        for (index, source) in list.iter().enumerate() {
-            let at = origin(format!("{path}.sources[{index}]"), source.span);
+        for (index, source) in list.into_iter().enumerate() {
+            let place = if bands.is_some() { String::new() } else { format!("[{index}]") };
+            let at = origin(format!("{path}.sources{place}"), source.span);
             let unknown = |unknown: &str| format!("unknown source {unknown} in cache '{name}'");
             let Some(reference) = sections.reference(source, Prefer::Source, at, &unknown, self.findings) else {
                 complete = false;
@@ -175,7 +165,7 @@ impl Resolver<'_> {
             self.check_layers(&reference);
             refs.push(reference);
         }
-        complete.then_some(refs)
+        complete.then_some((refs, bands))
     }
 
     /// A WMS source without layers needs them from whoever refers to it.
@@ -407,7 +397,7 @@ impl Resolver<'_> {
         }
         let is_tiled = |reference: &SourceRef| match &reference.target {
             SourceTarget::Source { name, .. } => {
-                sources.get(name).map(|source| matches!(source.kind, SourceKind::Tile(_)))
+                sources.get(name).map(|source| matches!(source.kind, SourceKind::Tile(_) | SourceKind::OgcApiTiles(_)))
             }
             SourceTarget::Cache(_) => None,
         };
@@ -427,6 +417,10 @@ fn source_image(source: &Source) -> Option<&ImageOptions> {
         SourceKind::Wms(source) => Some(&source.image.options),
         SourceKind::Tile(source) => Some(&source.image.options),
         SourceKind::Raster(source) => Some(&source.image.options),
+        SourceKind::Arcgis(source) => Some(&source.image.options),
+        SourceKind::OgcApiMaps(source) => Some(&source.image.options),
+        SourceKind::OgcApiTiles(source) => Some(&source.image.options),
+        SourceKind::Mapnik(source) => Some(&source.image.options),
         SourceKind::Debug | SourceKind::Custom => None,
     }
 }

@@ -5,6 +5,7 @@
 //! such items are left out.
 
 mod auth;
+mod bands;
 mod caches;
 mod coverage;
 mod databases;
@@ -17,6 +18,7 @@ mod ogcapi;
 mod seed;
 mod servers;
 mod services;
+mod source_servers;
 mod sources;
 mod stores;
 mod tiers;

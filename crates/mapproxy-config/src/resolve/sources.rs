@@ -10,10 +10,10 @@ use crate::checked::{
     Color, LegendAddress, Name, OnError, RasterSource, ResRange, Source, SourceKind, Stylesheet, TileSource, WmsInfo,
     WmsLegend, WmsSource, WmsVersion,
 };
-use crate::position::Spanned;
+use crate::position::{Span, Spanned};
 use crate::raw::{self, Numbers, Table, Text};
 use crate::support;
-use crate::yaml::{Node, Value};
+use crate::yaml::{Key, Node, Value};
 
 /// Metres per pixel at scale 1: the standard pixel of OGC is 0.28 mm wide.
 pub(super) const METRES_PER_PIXEL: f64 = 0.000_28;
@@ -46,6 +46,11 @@ impl Resolver<'_> {
         let common = raw.common();
         let kind = match &raw.value {
             raw::Source::Wms(source) => self.wms(name, source, &path).map(SourceKind::Wms),
+            raw::Source::Mapserver(source) => self.mapserver(name, source, &path).map(SourceKind::Wms),
+            raw::Source::Arcgis(source) => self.arcgis(source, &path).map(SourceKind::Arcgis),
+            raw::Source::OgcApiMaps(source) => self.ogcapi_maps(source, &path).map(SourceKind::OgcApiMaps),
+            raw::Source::OgcApiTiles(source) => self.ogcapi_tiles(source, &path).map(SourceKind::OgcApiTiles),
+            raw::Source::Mapnik(source) => self.mapnik(source, &path).map(SourceKind::Mapnik),
             raw::Source::Tile(source) => self.tile(name, source, grids, &path).map(SourceKind::Tile),
             raw::Source::Raster(source) => self.raster(source, &path).map(SourceKind::Raster),
             raw::Source::Debug(_) => Some(SourceKind::Debug),
@@ -56,11 +61,6 @@ impl Resolver<'_> {
                 }
                 Some(SourceKind::Custom)
             }
-            raw::Source::Mapserver(_)
-            | raw::Source::Mapnik(_)
-            | raw::Source::Arcgis(_)
-            | raw::Source::OgcApiTiles(_)
-            | raw::Source::OgcApiMaps(_) => None,
         };
         let coverage = match &common.coverage {
             Some(coverage) => self.coverage(coverage, &format!("{path}.coverage")),
@@ -117,39 +117,53 @@ impl Resolver<'_> {
 
     fn wms(&mut self, name: &Name, raw: &raw::WmsSource, path: &str) -> Option<WmsSource> {
         let req = raw.req.as_ref()?;
-        let options = raw.wms_opts.as_ref();
+        let written = Written {
+            params: &req.params,
+            span: req.span,
+            options: raw.wms_opts.as_ref(),
+            image: raw.image.as_ref(),
+            supported_formats: raw.supported_formats.as_ref(),
+            supported_srs: raw.supported_srs.as_ref(),
+            forward_req_params: raw.forward_req_params.as_ref(),
+            http: raw.http.as_ref(),
+            concurrent_requests: raw.common.concurrent_requests.as_ref(),
+            on_error: raw.on_error.as_ref(),
+        };
+        let source = self.wms_of(name, &written, path);
+        let url = req.url.as_ref()?.value.to_string();
+        Some(WmsSource { url, ..source? })
+    }
+
+    /// A Web Map Service without an address.
+    pub(super) fn wms_of(&mut self, name: &Name, raw: &Written<'_>, path: &str) -> Option<WmsSource> {
+        let options = raw.options;
         let version = match options.and_then(|options| options.version.as_ref()) {
             None => Some(WmsVersion::V1_1_1),
             Some(version) => self.wms_version(version, &format!("{path}.wms_opts.version")),
         };
         let info = options.and_then(|options| self.wms_info(options, &format!("{path}.wms_opts"))).map(Box::new);
         let legend = options.and_then(|options| self.wms_legend(options, &format!("{path}.wms_opts")));
-        let params = self.wms_params(req, path);
-        let transparent = req.param("transparent").and_then(|node| match &node.value {
-            Value::Bool(value) => Some(*value),
-            Value::String(text) => Some(text.eq_ignore_ascii_case("true")),
-            _ => None,
-        });
-        let format = req.param("format").and_then(Node::as_str).filter(|format| format.starts_with("image/"));
-        let image = self.source_image(raw.image.as_ref(), transparent, format, path);
-        let http = self.http(raw.http.as_ref(), &format!("{path}.http"));
-        let concurrent_requests =
-            self.concurrent_requests(raw.common.concurrent_requests.as_ref(), raw.http.as_ref(), path);
-        let on_error = self.on_error(raw.on_error.as_ref(), path);
+        let params = self.request_params(raw.params, path);
+        let format = param(raw.params, "format").and_then(Node::as_str).filter(|format| format.starts_with("image/"));
+        let image = self.source_image(raw.image, is_transparent(raw.params), format, path);
+        let http = self.http(raw.http, &format!("{path}.http"));
+        let concurrent_requests = self.concurrent_requests(raw.concurrent_requests, raw.http, path);
+        let on_error = self.on_error(raw.on_error, path);
         let (params, layers) = params?;
         if layers.is_empty() && !params.iter().any(|(key, _)| matches!(&**key, "sld" | "sld_body")) {
-            self.without_layers.insert(Arc::clone(name), req.span);
+            self.without_layers.insert(Arc::clone(name), raw.span);
         }
         Some(WmsSource {
-            url: req.url.as_ref()?.value.to_string(),
+            url: String::new(),
+            program: None,
             params,
             layers,
             version: version?,
             map: options.and_then(|options| options.map.as_ref()).is_none_or(|map| map.value),
             image,
-            supported_formats: texts(raw.supported_formats.as_ref()),
-            supported_srs: texts(raw.supported_srs.as_ref()),
-            forward_req_params: texts(raw.forward_req_params.as_ref()),
+            supported_formats: texts(raw.supported_formats),
+            supported_srs: texts(raw.supported_srs),
+            forward_req_params: texts(raw.forward_req_params),
             http,
             concurrent_requests,
             on_error: on_error?,
@@ -214,15 +228,15 @@ impl Resolver<'_> {
 
     /// Parameters as they are sent, and the layers among them.
     #[expect(clippy::type_complexity, reason = "named by the fields it goes to")]
-    fn wms_params(
+    pub(super) fn request_params(
         &mut self,
-        req: &Spanned<raw::WmsRequest>,
+        written: &[(Key, Node)],
         path: &str,
     ) -> Option<(Vec<(String, String)>, Vec<String>)> {
-        let mut params = Vec::with_capacity(req.params.len());
+        let mut params = Vec::with_capacity(written.len());
         let mut layers = Vec::new();
         let mut sld_body = None;
-        for (key, node) in &req.params {
+        for (key, node) in written {
             let path = format!("{path}.req.{}", key.text);
             let value = match &node.value {
                 Value::Null => {
@@ -329,7 +343,7 @@ impl Resolver<'_> {
         Some(RasterSource { file, srs: raw.srs.as_ref().map(|srs| Arc::clone(&srs.value)), bbox, image })
     }
 
-    fn on_error(&mut self, raw: Option<&Spanned<Table<raw::OnError>>>, path: &str) -> Option<Vec<OnError>> {
+    pub(super) fn on_error(&mut self, raw: Option<&Spanned<Table<raw::OnError>>>, path: &str) -> Option<Vec<OnError>> {
         let mut rules = Vec::new();
         for (key, entry) in raw.iter().flat_map(|table| table.value.iter()) {
             let path = format!("{path}.on_error.{key}");
@@ -344,9 +358,6 @@ impl Resolver<'_> {
                     }
                 },
             };
-            if let Some(stale) = entry.value.authorize_stale.as_ref().filter(|stale| stale.value) {
-                support::is_supported(self.findings, "authorize_stale", stale.span, format!("{path}.authorize_stale"));
-            }
             let response = entry.value.response.as_ref()?;
             let transparent = Color { red: 255, green: 255, blue: 255, alpha: Some(0) };
             let color = match &response.value {
@@ -362,6 +373,35 @@ impl Resolver<'_> {
         }
         Some(rules)
     }
+}
+
+/// What was written of a Web Map Service, whoever answers in its place.
+pub(super) struct Written<'a> {
+    pub(super) params: &'a [(Key, Node)],
+    /// Of the parameters.
+    pub(super) span: Span,
+    pub(super) options: Option<&'a Spanned<raw::WmsOptions>>,
+    pub(super) image: Option<&'a Spanned<raw::ImageOptions>>,
+    pub(super) supported_formats: Option<&'a Spanned<Vec<Spanned<Text>>>>,
+    pub(super) supported_srs: Option<&'a Spanned<Vec<Spanned<Text>>>>,
+    pub(super) forward_req_params: Option<&'a Spanned<Vec<Spanned<Text>>>>,
+    pub(super) http: Option<&'a Spanned<raw::Http>>,
+    pub(super) concurrent_requests: Option<&'a Spanned<i64>>,
+    pub(super) on_error: Option<&'a Spanned<Table<raw::OnError>>>,
+}
+
+/// A parameter by its name.
+pub(super) fn param<'a>(params: &'a [(Key, Node)], name: &str) -> Option<&'a Node> {
+    params.iter().find(|(key, _)| &*key.text == name).map(|(_, value)| value)
+}
+
+/// What `req.transparent` says.
+pub(super) fn is_transparent(params: &[(Key, Node)]) -> Option<bool> {
+    param(params, "transparent").and_then(|node| match &node.value {
+        Value::Bool(value) => Some(*value),
+        Value::String(text) => Some(text.eq_ignore_ascii_case("true")),
+        _ => None,
+    })
 }
 
 /// A list of texts, empty if not given.

@@ -10,7 +10,8 @@ use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::{Cache, RescaleFrom};
 use mapproxy_config::checked::{self, CacheGrid, SourceKind, SourceTarget, UseDirectFrom};
 use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, SupportedSrs, TileGrid};
-use mapproxy_image::{Color, ImageFormat, ImageOptions, message};
+use mapproxy_image::bands::{BandMerge, BandPart};
+use mapproxy_image::{Color, ImageFormat, ImageOptions, PixelMode, message};
 use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
 use mapproxy_map::{Access, MapSource, SourceProfile};
 
@@ -116,6 +117,7 @@ impl Parts<'_> {
             locker,
             renderd: self.renderd()?,
             sources,
+            bands: config.bands.as_ref().map(bands),
             image,
             creation: Creation {
                 meta_size: (columns, rows),
@@ -179,17 +181,24 @@ impl Parts<'_> {
         grid: &Arc<TileGrid>,
         image: &Arc<ImageOptions>,
     ) -> Option<Vec<Arc<dyn MapSource>>> {
-        if let Some(tiles) = self.tiles_of_caches(config, grid)? {
+        if config.bands.is_none()
+            && let Some(tiles) = self.tiles_of_caches(config, grid)?
+        {
             return Some(tiles);
         }
         let mut sources = Vec::with_capacity(config.sources.len());
         for source in &config.sources {
             match &source.target {
                 SourceTarget::Cache(name) => sources.push(self.cache_as_source(name, image, &source.origin)?),
-                SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref(), Some(config))? {
-                    SourceUse::Map(source) => sources.push(source),
-                    SourceUse::NoMap => {}
-                },
+                SourceTarget::Source { name, layers } => {
+                    match self.source(name, layers.as_deref(), Some((config, grid)))? {
+                        SourceUse::Map(source) => sources.push(source),
+                        SourceUse::NoMap if config.bands.is_some() => {
+                            return self.error(&source.origin, format!("source {name} draws no maps: it has no bands"));
+                        }
+                        SourceUse::NoMap => {}
+                    }
+                }
             }
         }
         Some(sources)
@@ -293,6 +302,21 @@ pub(super) fn union_of_extents<'a>(
         });
     }
     Ok(union)
+}
+
+fn bands(config: &checked::Bands) -> BandMerge {
+    let mode = match config {
+        checked::Bands { grey: true, .. } => PixelMode::L,
+        checked::Bands { alpha: true, .. } => PixelMode::Rgba,
+        _ => PixelMode::Rgb,
+    };
+    let part = |part: &checked::BandPart| BandPart {
+        target: part.target,
+        source: part.source,
+        band: part.band,
+        factor: part.factor,
+    };
+    BandMerge { mode, parts: config.parts.iter().map(part).collect() }
 }
 
 fn watermark(config: &checked::Watermark) -> Watermark {

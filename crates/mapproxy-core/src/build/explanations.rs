@@ -14,7 +14,7 @@ use mapproxy_sources::{
     self as sources, MAX_INFO_BYTES, StaticLegend, WmsInfo, WmsInfoOptions, WmsLegend, WmsLegendOptions,
 };
 
-use super::sources::{method, resolutions, version};
+use super::sources::{resolutions, version, wms_method};
 use super::{CustomSource, Parts};
 use crate::xslt::{self, Xslt};
 
@@ -47,7 +47,8 @@ impl Parts<'_> {
             match &reference.target {
                 // There are no cycles.
                 SourceTarget::Cache(name) => {
-                    if let Some(cache) = self.config.caches.get(name) {
+                    // Of bands of pictures, nothing is known.
+                    if let Some(cache) = self.config.caches.get(name).filter(|cache| cache.bands.is_none()) {
                         self.add_leaves(&cache.sources, seen, leaves);
                     }
                 }
@@ -67,6 +68,7 @@ impl Parts<'_> {
         let coverage = || self.coverage(config.coverage.as_ref()).ok();
         let wms = match &config.kind {
             SourceKind::Wms(wms) => wms,
+            SourceKind::Arcgis(arcgis) => return self.arcgis_info(config, arcgis, coverage()?),
             SourceKind::Custom => {
                 let factory = self.extras.infos.get(&*config.name)?;
                 let wanted = CustomSource {
@@ -76,16 +78,21 @@ impl Parts<'_> {
                 };
                 return self.told(&config.at, (factory.0)(&wanted));
             }
-            SourceKind::Tile(_) | SourceKind::Raster(_) | SourceKind::Debug => return None,
+            SourceKind::Tile(_)
+            | SourceKind::Raster(_)
+            | SourceKind::OgcApiMaps(_)
+            | SourceKind::OgcApiTiles(_)
+            | SourceKind::Mapnik(_)
+            | SourceKind::Debug => return None,
         };
         let info = wms.info.as_ref()?;
-        let client = self.client_for(&wms.http, wms.concurrent_requests, Some(MAX_INFO_BYTES), &config.at)?;
+        let (url, client) = self.wms_client(wms, Some(MAX_INFO_BYTES), &config.at)?;
         let options = WmsInfoOptions {
             name: Arc::clone(&config.name),
-            url: wms.url.clone(),
+            url,
             params: with_layers(&wms.params, layers),
             version: version(wms.version),
-            method: method(wms.http.method),
+            method: wms_method(wms),
             supported_srs: self.supported_srs(&wms.supported_srs, &config.at)?,
             forward_params: wms.forward_req_params.clone(),
             coverage: coverage()?,
@@ -129,22 +136,25 @@ impl Parts<'_> {
 
     fn legend_source(&self, config: &Source, layers: Option<&[String]>) -> Option<Arc<dyn LegendSource>> {
         let SourceKind::Wms(wms) = &config.kind else { return None };
-        let client = || self.client(&wms.http, wms.concurrent_requests, &config.at);
         match wms.legend.as_ref()? {
-            checked::WmsLegend::Static(address) => Some(self.static_legend(&config.name, address, client()?)),
+            checked::WmsLegend::Static(address) => {
+                let client = self.client(&wms.http, wms.concurrent_requests, &config.at)?;
+                Some(self.static_legend(&config.name, address, client))
+            }
             checked::WmsLegend::Graphic => {
                 let supports_png = wms.supported_formats.iter().any(|format| format.ends_with("png"));
                 let format = wms.supported_formats.first().filter(|_| !supports_png);
+                let (url, client) = self.wms_client(wms, None, &config.at)?;
                 let options = WmsLegendOptions {
                     name: Arc::clone(&config.name),
-                    url: wms.url.clone(),
+                    url,
                     params: wms.params.clone(),
                     layers: layers.map_or_else(|| wms.layers.clone(), <[String]>::to_vec),
                     version: version(wms.version),
-                    method: method(wms.http.method),
+                    method: wms_method(wms),
                     format: format.map(|name| if name.contains('/') { name.clone() } else { format!("image/{name}") }),
                 };
-                let legend = WmsLegend::new(options, client()?);
+                let legend = WmsLegend::new(options, client);
                 let identifier = legend.identifier();
                 Some(self.kept_legend(Arc::new(legend), identifier))
             }

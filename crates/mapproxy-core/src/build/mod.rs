@@ -11,11 +11,12 @@ mod explanations;
 mod grids;
 mod images;
 mod layers;
+mod servers;
 mod services;
 mod sources;
 mod stores;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
 use mapproxy_grid::{Coverage, ResolutionRange, Srs, TileGrid};
 use mapproxy_map::info::InfoSource;
 use mapproxy_map::{Dimension, MapSource};
+use mapproxy_sources::Mapnik;
 
 use crate::auth::{Authorizer, Gate};
 use crate::decorate::{Decorator, Decorators};
@@ -274,6 +276,10 @@ struct Parts<'a> {
     dimensions: RefCell<HashMap<Arc<str>, Option<Arc<Dimension>>>>,
     /// Stylesheets that were looked at, by file and place in the configuration.
     stylesheets: RefCell<HashSet<(PathBuf, String)>>,
+    /// Those who draw for sources of this name.
+    mapniks: RefCell<HashMap<Name, Arc<Mapnik>>>,
+    /// One that has Mapnik, once it was looked for.
+    python: OnceCell<Result<PathBuf, String>>,
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
@@ -291,6 +297,8 @@ impl<'a> Parts<'a> {
             databases: Arc::default(),
             dimensions: RefCell::default(),
             stylesheets: RefCell::default(),
+            mapniks: RefCell::default(),
+            python: OnceCell::new(),
             diagnostics: RefCell::default(),
         };
         if let Some(directory) = &config.globals.proj_data_dir {

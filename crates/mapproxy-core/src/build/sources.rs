@@ -6,7 +6,7 @@ use mapproxy_client::{ClientOptions, HttpClient, Limited, RequestLimit};
 use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::Cache;
 use mapproxy_config::checked::{self, HttpMethod, HttpOptions, Source, SourceKind, WmsVersion};
-use mapproxy_grid::{Bbox, ResolutionRange, SupportedSrs};
+use mapproxy_grid::{Bbox, ResolutionRange, SupportedSrs, TileGrid};
 use mapproxy_map::MapSource;
 use mapproxy_sources::{
     self as sources, DebugSource, OnErrorRule, OnErrors, RasterOptions, RasterSource, SeedOnly, TileOptions,
@@ -27,18 +27,25 @@ pub(super) enum SourceUse {
 
 impl Parts<'_> {
     /// The source called `name`, with the layers of a tagged reference, for a cache or directly for a layer.
-    pub(super) fn source(&self, name: &str, layers: Option<&[String]>, cache: Option<&Cache>) -> Option<SourceUse> {
+    pub(super) fn source(
+        &self,
+        name: &str,
+        layers: Option<&[String]>,
+        cache: Option<(&Cache, &Arc<TileGrid>)>,
+    ) -> Option<SourceUse> {
         let config = self.config.sources.get(name)?;
         let coverage = self.coverage(config.coverage.as_ref()).ok()?;
         let resolutions = resolutions(&config.resolution);
         let built: Arc<dyn MapSource> = match &config.kind {
             SourceKind::Wms(wms) if !wms.map => return Some(SourceUse::NoMap),
+            SourceKind::Arcgis(arcgis) if !arcgis.map => return Some(SourceUse::NoMap),
+            SourceKind::Arcgis(arcgis) => Arc::new(self.arcgis(config, arcgis, coverage, resolutions)?),
             SourceKind::Wms(wms) => {
-                let client = self.client(&wms.http, wms.concurrent_requests, &config.at)?;
+                let (url, client) = self.wms_client(wms, None, &config.at)?;
                 let options = self.wms_options(config, wms, layers)?;
-                let options = WmsOptions { coverage, resolutions, ..options };
+                let options = WmsOptions { url, coverage, resolutions, ..options };
                 let options = match cache {
-                    Some(cache) => options.for_cache(&cache.request_format),
+                    Some((cache, _)) => options.for_cache(&cache.request_format),
                     None => options,
                 };
                 Arc::new(WmsSource::new(options, client))
@@ -81,6 +88,14 @@ impl Parts<'_> {
                 let wanted = CustomSource { name: Arc::clone(&config.name), coverage, resolutions };
                 self.told(&config.at, (factory.0)(&wanted))?
             }
+            SourceKind::OgcApiMaps(maps) => Arc::new(self.ogcapi_maps(config, maps, coverage, resolutions)?),
+            SourceKind::OgcApiTiles(tiles) => {
+                let Some(cache) = cache else {
+                    return self.error(&config.at, "a source of type 'ogcapitiles' needs a cache: layers cannot use it");
+                };
+                Arc::new(self.ogcapi_tiles(config, tiles, cache, coverage, resolutions)?)
+            }
+            SourceKind::Mapnik(mapnik) => Arc::new(self.mapnik(config, mapnik, layers, coverage, resolutions)?),
             SourceKind::Debug => Arc::new(DebugSource::new(&config.name, coverage, resolutions)),
         };
         Some(SourceUse::Map(if config.seed_only { Arc::new(SeedOnly::new(built)) } else { built }))
@@ -89,10 +104,10 @@ impl Parts<'_> {
     fn wms_options(&self, config: &Source, wms: &checked::WmsSource, layers: Option<&[String]>) -> Option<WmsOptions> {
         Some(WmsOptions {
             name: Arc::clone(&config.name),
-            url: wms.url.clone(),
+            url: String::new(),
             params: with_layers(&wms.params, layers),
             version: version(wms.version),
-            method: method(wms.http.method),
+            method: wms_method(wms),
             image: self.image_options(&wms.image.options),
             transparent_color: transparent_color(&wms.image),
             supported_formats: wms.supported_formats.clone(),
@@ -165,20 +180,22 @@ pub(super) fn version(version: WmsVersion) -> sources::WmsVersion {
     }
 }
 
-pub(super) fn method(method: HttpMethod) -> sources::HttpMethod {
-    match method {
+pub(super) fn wms_method(wms: &checked::WmsSource) -> sources::HttpMethod {
+    match wms.http.method {
+        // Programs are asked by GET only.
+        _ if wms.program.is_some() => sources::HttpMethod::Get,
         HttpMethod::Auto => sources::HttpMethod::Auto,
         HttpMethod::Get => sources::HttpMethod::Get,
         HttpMethod::Post => sources::HttpMethod::Post,
     }
 }
 
-fn transparent_color(image: &checked::SourceImage) -> Option<TransparentColor> {
+pub(super) fn transparent_color(image: &checked::SourceImage) -> Option<TransparentColor> {
     let color = image.transparent_color.as_ref()?;
     Some(TransparentColor { color: images::color(color), tolerance: image.transparent_color_tolerance })
 }
 
-fn on_errors(rules: &[checked::OnError]) -> OnErrors {
+pub(super) fn on_errors(rules: &[checked::OnError]) -> OnErrors {
     OnErrors::new(
         rules
             .iter()
@@ -186,6 +203,7 @@ fn on_errors(rules: &[checked::OnError]) -> OnErrors {
                 status: rule.status,
                 color: images::color(&rule.response),
                 cacheable: rule.cache,
+                authorize_stale: rule.authorize_stale,
             })
             .collect(),
     )

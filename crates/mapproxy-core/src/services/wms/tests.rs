@@ -452,6 +452,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
         locker: None,
         renderd: None,
         sources: vec![bench.source("tiles", Answer::Color(RED))],
+        bands: None,
         image: Arc::new(ImageOptions::new(ImageFormat::png())),
         creation: Creation {
             meta_size: (1, 1),
