@@ -113,7 +113,11 @@ impl TileServer<'_> {
 }
 
 /// The tile of `grid` that `query` is the box of; `None` beside the grid.
-pub(crate) fn tile_of(grid: &TileGrid, query: &MapQuery, source_name: &Arc<str>) -> Result<Option<TileCoord>, MapError> {
+pub(crate) fn tile_of(
+    grid: &TileGrid,
+    query: &MapQuery,
+    source_name: &Arc<str>,
+) -> Result<Option<TileCoord>, MapError> {
     let misaligned = |reason: String| MapError::Misaligned { source_name: Arc::clone(source_name), reason };
     if query.size != grid.tile_size() {
         let reason = "tile size of cache and tile source do not match";

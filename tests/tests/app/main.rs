@@ -11,4 +11,5 @@ mod global_auth;
 mod http_semantics;
 mod kml;
 mod ogcapi;
+mod sources;
 mod tile_json;

@@ -60,7 +60,7 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<(String, String)>>) {
         let target = line.split(' ').nth(1).unwrap_or("/");
         let (who, path) = target.trim_start_matches('/').split_once('/').unwrap_or(("", ""));
         log.lock().unwrap_or_else(PoisonError::into_inner).push((who.to_owned(), path.to_owned()));
-        let (status, kind, body) = answer(path);
+        let (status, kind, body) = answer(who, path);
         let head = format!("HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
         if writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&body)).is_err() {
             return;
@@ -70,7 +70,7 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<(String, String)>>) {
 
 type Answer = (u16, String, Vec<u8>);
 
-fn answer(target: &str) -> Answer {
+fn answer(who: &str, target: &str) -> Answer {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let params: HashMap<String, String> = query
         .split('&')
@@ -79,6 +79,8 @@ fn answer(target: &str) -> Answer {
         .collect();
     match path.split('/').next().unwrap_or_default() {
         "wms" => wms(&params).unwrap_or_else(|| text(400, "text/plain", "cannot understand the request")),
+        "arcgis" => arcgis(path, &params).unwrap_or_else(|| text(400, "text/plain", "cannot understand the request")),
+        "api" => api(who, path, &params).unwrap_or_else(|| text(404, "text/plain", "no such resource")),
         "tiles" => tile(path).unwrap_or_else(|| text(404, "text/plain", "no such tile")),
         "broken" => text(500, "text/plain", "out of order"),
         "garbage" => text(200, "text/html", "<html><body>no map today</body></html>"),
@@ -144,6 +146,76 @@ fn wms(params: &HashMap<String, String>) -> Option<Answer> {
         }
         _ => None,
     }
+}
+
+/// The REST interface of an ArcGIS server.
+fn arcgis(path: &str, params: &HashMap<String, String>) -> Option<Answer> {
+    let layers = params.get("layers").map(String::as_str).unwrap_or_default();
+    if path.ends_with("/identify") {
+        let geometry = params.get("geometry")?;
+        return Some(match params.get("f")?.as_str() {
+            "html" => text(200, "text/html", &format!("<html><body><p>{layers} {geometry}</p></body></html>")),
+            _ => text(200, "application/json", &format!("{{\"results\": [\"{layers}\", \"{geometry}\"]}}")),
+        });
+    }
+    let (width, height) = params.get("size")?.split_once(',')?;
+    let mut box_params = params.clone();
+    box_params.insert("srs".to_owned(), format!("EPSG:{}", params.get("bboxsr")?));
+    let lonlat = lonlat_of(&box_params)?;
+    Some(picture(params.get("format")?, (width.parse().ok()?, height.parse().ok()?), layers, layers, lonlat))
+}
+
+/// OGC API Maps and Tiles: documents, maps in degrees and metres, tiles of the web mercator.
+fn api(who: &str, path: &str, params: &HashMap<String, String>) -> Option<Answer> {
+    const DEF: &str = "http://www.opengis.net/def";
+    let link = |rel: &str, kind: &str, href: &str| {
+        serde_json::json!({"rel": rel, "type": kind, "href": format!("/{who}/api{href}")})
+    };
+    let ogc = |rel: &str| format!("{DEF}/rel/ogc/1.0/{rel}");
+    let maps = [link(&ogc("map"), "image/png", "/map"), link("[ogc-rel:map]", "image/jpeg", "/map.jpg")];
+    let mercator = format!("{DEF}/crs/EPSG/0/3857");
+    let document = match path.strip_prefix("api").unwrap_or_default().trim_end_matches('/') {
+        "" => serde_json::json!({
+            "links": [maps[0], maps[1], link(&ogc("tilesets-map"), "application/json", "/tiles")],
+        }),
+        "/collections/metres" => serde_json::json!({
+            "links": maps, "crs": [format!("{DEF}/crs/OGC/1.3/CRS84"), mercator], "storageCrs": mercator,
+        }),
+        "/tiles" => serde_json::json!({"tilesets": [{"dataType": "map", "crs": mercator, "links": [
+            link("self", "application/json", "/tiles/quad"),
+            link(&ogc("tiling-scheme"), "application/json", "/schemes/quad"),
+        ]}]}),
+        "/tiles/quad" => serde_json::json!({"links": [
+            link("item", "image/png", "/tile/{tileMatrix}/{tileRow}/{tileCol}"),
+        ]}),
+        "/schemes/quad" => {
+            let edge = PI * RADIUS;
+            let matrix = |level: i32| {
+                serde_json::json!({
+                    "id": level.to_string(), "cellSize": 2.0 * edge / 256.0 / 2_f64.powi(level),
+                    "cornerOfOrigin": "topLeft", "pointOfOrigin": [-edge, edge], "tileWidth": 256, "tileHeight": 256,
+                    "matrixWidth": 1 << level, "matrixHeight": 1 << level,
+                })
+            };
+            let matrices: Vec<_> = (0..18).map(matrix).collect();
+            serde_json::json!({"id": "quad", "crs": mercator, "tileMatrices": matrices})
+        }
+        "/map" | "/map.jpg" => {
+            let mut params = params.clone();
+            let code = params.get("bbox-crs").and_then(|uri| uri.rsplit('/').next()).unwrap_or("4326").to_owned();
+            params.insert("srs".to_owned(), format!("EPSG:{code}"));
+            params.remove("crs");
+            let size = (params.get("width")?.parse().ok()?, params.get("height")?.parse().ok()?);
+            let format = if path.ends_with("jpg") { "image/jpeg" } else { "image/png" };
+            return Some(picture(format, size, "maps", "maps", lonlat_of(&params)?));
+        }
+        other => {
+            let mut numbers = other.strip_prefix("/tile/")?.split('/');
+            let (level, row, column) = (numbers.next()?, numbers.next()?, numbers.next()?);
+            return tile(&format!("tiles/{level}/{column}/{row}"));
+        }
+    };
+    Some(text(200, "application/json", &document.to_string()))
 }
 
 /// Longitude and latitude (degrees) of a place in the picture, from 0 to 1 from the upper left.
@@ -216,7 +288,7 @@ mod tests {
     use super::*;
 
     fn colours(path: &str) -> RgbaImage {
-        let (status, _, body) = answer(path);
+        let (status, _, body) = answer("who", path);
         assert_eq!(status, 200, "{path}");
         image::load_from_memory(&body).unwrap().to_rgba8()
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mapproxy_client::{CgiClient, ClientOptions, HttpClient, Limited, program_in_path};
 use mapproxy_config::Origin;
-use mapproxy_config::checked::{self, Source};
 use mapproxy_config::checked::caches::Cache;
+use mapproxy_config::checked::{self, Source};
 use mapproxy_grid::{Coverage, ResolutionRange, TileGrid};
 use mapproxy_image::ImageFormat;
 use mapproxy_map::info::InfoSource;
@@ -49,10 +49,7 @@ impl Parts<'_> {
         let max_body = max_body.unwrap_or(ClientOptions::default().max_body);
         let url = CgiClient::url(&binary);
         let client = self.told(at, CgiClient::new(binary, directory, wms.http.timeout, max_body))?;
-        let client: Arc<dyn HttpClient> = match &self.extras.http_client {
-            Some(client) => Arc::clone(client),
-            None => Arc::new(client),
-        };
+        let client: Arc<dyn HttpClient> = Arc::new(client);
         let Some(limit) = wms.concurrent_requests else { return Some((url, client)) };
         let lock_dir = &self.config.globals.lock_dir;
         Some((url, Arc::new(Limited::new(client, limit, lock_dir, wms.http.timeout))))

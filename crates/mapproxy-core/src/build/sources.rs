@@ -91,7 +91,8 @@ impl Parts<'_> {
             SourceKind::OgcApiMaps(maps) => Arc::new(self.ogcapi_maps(config, maps, coverage, resolutions)?),
             SourceKind::OgcApiTiles(tiles) => {
                 let Some(cache) = cache else {
-                    return self.error(&config.at, "a source of type 'ogcapitiles' needs a cache: layers cannot use it");
+                    return self
+                        .error(&config.at, "a source of type 'ogcapitiles' needs a cache: layers cannot use it");
                 };
                 Arc::new(self.ogcapi_tiles(config, tiles, cache, coverage, resolutions)?)
             }

@@ -60,7 +60,8 @@ mod tests {
             assert_eq!(srs.code(), code);
             assert_eq!(uri(&srs), format!("http://www.opengis.net/def/crs/{back}"));
         }
-        for name in ["#/crs", "", "http://www.opengis.net/def/crs/EPSG/0/99999999", "http://h/EPSG/0/4326", "EPSG:4326"] {
+        for name in ["#/crs", "", "http://www.opengis.net/def/crs/EPSG/0/99999999", "http://h/EPSG/0/4326", "EPSG:4326"]
+        {
             assert!(parse(name).is_none(), "{name}");
         }
     }

@@ -217,8 +217,8 @@ fn push_bbox(text: &mut String, bbox: &Bbox, north_first: bool) {
 
 #[cfg(test)]
 mod tests {
-    use mapproxy_client::testkit::{ScriptedClient, failure, response};
     use mapproxy_client::ErrorKind;
+    use mapproxy_client::testkit::{ScriptedClient, failure, response};
     use mapproxy_grid::Size;
     use mapproxy_image::{Color, PixelMode, Pixels, codec};
 
@@ -255,7 +255,10 @@ mod tests {
                 return Ok(response("application/json", document.to_string()));
             };
             let pixels = Pixels::filled(Size::new(width, height), PixelMode::Rgb, Color::rgb(200, 10, 10));
-            Ok(response("image/png", codec::encode(&pixels, &ImageOptions::new(ImageFormat::png()), None).unwrap().bytes))
+            Ok(response(
+                "image/png",
+                codec::encode(&pixels, &ImageOptions::new(ImageFormat::png()), None).unwrap().bytes,
+            ))
         })
     }
 
@@ -302,28 +305,63 @@ mod tests {
             "storageCrs": "http://www.opengis.net/def/crs/IAU/2015/30100",
         });
         let degrees = [5.0, 45.0, 15.0, 50.0];
-        let decorated = OgcApiMapsOptions {
-            transparent: true,
-            bgcolor: Some("0x80FF00FF".to_owned()),
-            ..options(Some("c"))
-        };
+        let decorated =
+            OgcApiMapsOptions { transparent: true, bgcolor: Some("0x80FF00FF".to_owned()), ..options(Some("c")) };
         let configured = OgcApiMapsOptions { supported_srs: only(&["EPSG:4326", "EPSG:900913"]), ..options(Some("c")) };
         const DEF: &str = "http%3A%2F%2Fwww.opengis.net%2Fdef%2Fcrs%2F";
         for (options, document, query, expected) in [
-            (options(None), &plain, query(degrees, "EPSG:4326", "image/png"),
-                "/m/map.png?x=y&bbox=5,45,15,50&width=200&height=100".to_owned()),
-            (decorated.clone(), &collection, query(degrees, "EPSG:4326", "image/png"),
-                format!("/m/c/map?bbox=5,45,15,50&crs={DEF}EPSG%2F0%2F4326&width=200&height=100&transparent=true&bgcolor=0x80FF00FF")),
-            (decorated, &collection, query([0.0, 0.0, 2000000.5, 1000000.123456789], "EPSG:3857", "image/jpeg"),
-                format!("/m/c/map.jpg?bbox=0,0,2000000.5,1000000.1234567889&bbox-crs={DEF}EPSG%2F0%2F3857&crs={DEF}EPSG%2F0%2F3857&width=200&height=100&transparent=true&bgcolor=0x80FF00FF")),
-            (options(Some("c")), &collection, query([3400000.0, 5000000.0, 3600000.0, 5100000.0], "EPSG:31467", "image/png"),
-                format!("/m/c/map?bbox=857974.25972470548,5642383.2027921313,1145551.9017858994,5786629.782926308&bbox-crs={DEF}EPSG%2F0%2F3857&crs={DEF}EPSG%2F0%2F3857&width=200&height=100")),
-            (configured.clone(), &plain, query(degrees, "EPSG:4326", "image/png"),
-                format!("/m/map.png?x=y&bbox=5,45,15,50&crs={DEF}EPSG%2F0%2F4326&width=200&height=100")),
-            (configured, &plain, query([0.0, 0.0, 20.0, 10.0], "EPSG:3857", "image/png"),
-                format!("/m/map.png?x=y&bbox=0,0,20,10&bbox-crs={DEF}EPSG%2F0%2F900913&crs={DEF}EPSG%2F0%2F900913&width=200&height=100")),
-            (options(Some("h")), &moon, query([0.0, 0.0, 20.0, 10.0], "IAU_2015:30100", "image/png"),
-                format!("/m/h/map?bbox=0,0,10,20&bbox-crs={DEF}IAU%2F2015%2F30100&crs={DEF}IAU%2F2015%2F30100&width=200&height=100")),
+            (
+                options(None),
+                &plain,
+                query(degrees, "EPSG:4326", "image/png"),
+                "/m/map.png?x=y&bbox=5,45,15,50&width=200&height=100".to_owned(),
+            ),
+            (
+                decorated.clone(),
+                &collection,
+                query(degrees, "EPSG:4326", "image/png"),
+                format!(
+                    "/m/c/map?bbox=5,45,15,50&crs={DEF}EPSG%2F0%2F4326&width=200&height=100&transparent=true&bgcolor=0x80FF00FF"
+                ),
+            ),
+            (
+                decorated,
+                &collection,
+                query([0.0, 0.0, 2000000.5, 1000000.123456789], "EPSG:3857", "image/jpeg"),
+                format!(
+                    "/m/c/map.jpg?bbox=0,0,2000000.5,1000000.1234567889&bbox-crs={DEF}EPSG%2F0%2F3857&crs={DEF}EPSG%2F0%2F3857&width=200&height=100&transparent=true&bgcolor=0x80FF00FF"
+                ),
+            ),
+            (
+                options(Some("c")),
+                &collection,
+                query([3400000.0, 5000000.0, 3600000.0, 5100000.0], "EPSG:31467", "image/png"),
+                format!(
+                    "/m/c/map?bbox=857974.25972470548,5642383.2027921313,1145551.9017858994,5786629.782926308&bbox-crs={DEF}EPSG%2F0%2F3857&crs={DEF}EPSG%2F0%2F3857&width=200&height=100"
+                ),
+            ),
+            (
+                configured.clone(),
+                &plain,
+                query(degrees, "EPSG:4326", "image/png"),
+                format!("/m/map.png?x=y&bbox=5,45,15,50&crs={DEF}EPSG%2F0%2F4326&width=200&height=100"),
+            ),
+            (
+                configured,
+                &plain,
+                query([0.0, 0.0, 20.0, 10.0], "EPSG:3857", "image/png"),
+                format!(
+                    "/m/map.png?x=y&bbox=0,0,20,10&bbox-crs={DEF}EPSG%2F0%2F900913&crs={DEF}EPSG%2F0%2F900913&width=200&height=100"
+                ),
+            ),
+            (
+                options(Some("h")),
+                &moon,
+                query([0.0, 0.0, 20.0, 10.0], "IAU_2015:30100", "image/png"),
+                format!(
+                    "/m/h/map?bbox=0,0,10,20&bbox-crs={DEF}IAU%2F2015%2F30100&crs={DEF}IAU%2F2015%2F30100&width=200&height=100"
+                ),
+            ),
         ] {
             assert_eq!(asked(options, document, &query), expected);
         }
@@ -376,7 +414,8 @@ mod tests {
     fn documents_without_maps_are_errors() {
         for document in [serde_json::json!({}), serde_json::json!([1]), serde_json::json!({"links": "x", "crs": 7})] {
             let client = server(document);
-            let error = source(options(None), &client).render(&query([5.0, 45.0, 15.0, 50.0], "EPSG:4326", "image/png"));
+            let error =
+                source(options(None), &client).render(&query([5.0, 45.0, 15.0, 50.0], "EPSG:4326", "image/png"));
             assert!(error.unwrap_err().to_string().contains("no link with rel"));
         }
     }

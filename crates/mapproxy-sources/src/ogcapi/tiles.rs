@@ -159,7 +159,8 @@ impl OgcApiTilesSource {
     fn template(&self, items: &[Link]) -> Option<String> {
         let codec = |link: &Link| link.media_type.as_deref().and_then(|name| ImageFormat::new(name).codec());
         let wanted = if self.options.format.is_mixed() { ImageFormat::png() } else { self.options.format.clone() };
-        let to = |format: &ImageFormat| items.iter().find(|link| codec(link).is_some() && codec(link) == format.codec());
+        let to =
+            |format: &ImageFormat| items.iter().find(|link| codec(link).is_some() && codec(link) == format.codec());
         let found = to(&wanted)
             .or_else(|| items.iter().find(|link| link.media_type.is_none()))
             .or_else(|| to(&ImageFormat::png()))
@@ -264,18 +265,27 @@ mod tests {
         let of = |address: &str, value: Value| (format!("http://h{address}"), value);
         [
             of("/t", json!({"links": [{"rel": TILESETS, "type": "application/json", "href": "/t/tiles"}]})),
-            of("/t/tiles", json!({"tilesets": [
-                set("vector", mercator, "Vec"), set("map", degrees, "W84"), set("map", mercator, "WMQ"),
-            ]})),
+            of(
+                "/t/tiles",
+                json!({"tilesets": [
+                    set("vector", mercator, "Vec"), set("map", degrees, "W84"), set("map", mercator, "WMQ"),
+                ]}),
+            ),
             of("/t/tms/WMQ", matrices("WMQ", mercator, 156_543.033_928_040_97, 1, [-edge, edge], 20)),
             of("/t/tms/W84", matrices("W84", degrees, 0.703_125, 2, [-180.0, 90.0], 18)),
-            of("/t/tiles/WMQ", json!({"links": [
-                {"rel": "item", "type": "image/png", "href": "http://h/map/{tileMatrix}/{tileRow}/{tileCol}.png"},
-                {"rel": "item", "type": "image/jpeg", "href": "/map/{tileMatrix}/{tileRow}/{tileCol}?f=jpg"},
-            ]})),
-            of("/t/tiles/W84", json!({"links": [
-                {"rel": "item", "href": "{tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}"},
-            ]})),
+            of(
+                "/t/tiles/WMQ",
+                json!({"links": [
+                    {"rel": "item", "type": "image/png", "href": "http://h/map/{tileMatrix}/{tileRow}/{tileCol}.png"},
+                    {"rel": "item", "type": "image/jpeg", "href": "/map/{tileMatrix}/{tileRow}/{tileCol}?f=jpg"},
+                ]}),
+            ),
+            of(
+                "/t/tiles/W84",
+                json!({"links": [
+                    {"rel": "item", "href": "{tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}"},
+                ]}),
+            ),
         ]
         .into()
     }
@@ -290,7 +300,10 @@ mod tests {
                 return Err(failure(ErrorKind::Status(404), request));
             }
             let pixels = Pixels::filled(mapproxy_grid::Size::new(256, 256), PixelMode::Rgb, Color::rgb(200, 10, 10));
-            Ok(response("image/png", codec::encode(&pixels, &ImageOptions::new(ImageFormat::png()), None).unwrap().bytes))
+            Ok(response(
+                "image/png",
+                codec::encode(&pixels, &ImageOptions::new(ImageFormat::png()), None).unwrap().bytes,
+            ))
         })
     }
 
@@ -309,7 +322,11 @@ mod tests {
         }
     }
 
-    fn render(options: OgcApiTilesOptions, client: &ScriptedClient, tile: TileCoord) -> Result<Option<MapImage>, MapError> {
+    fn render(
+        options: OgcApiTilesOptions,
+        client: &ScriptedClient,
+        tile: TileCoord,
+    ) -> Result<Option<MapImage>, MapError> {
         let grid = Arc::clone(&options.grid);
         let source = OgcApiTilesSource::new(options, Arc::new(client.clone()), Arc::new(client.clone()));
         let query = MapQuery::new(grid.tile_bbox(tile), grid.tile_size(), grid.srs().clone(), ImageFormat::png());

@@ -94,6 +94,7 @@ impl OgcApi {
             dimensions: Dimensions::default(),
             purpose: Purpose::Serve,
             kept: false,
+            has_stale: false,
         };
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut selection = self.tree.select(&names, &query);

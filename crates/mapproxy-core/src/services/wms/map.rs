@@ -122,6 +122,7 @@ impl Wms {
             dimensions: Arc::clone(&request.dimensions),
             purpose: Purpose::Serve,
             kept: false,
+            has_stale: false,
         };
         let mut selection = self.tree.select(&request.layers, &query);
         if let Some(styles) = self.named_styles(request)? {
