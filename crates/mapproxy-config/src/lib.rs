@@ -31,7 +31,6 @@ mod merge;
 mod position;
 pub mod raw;
 mod resolve;
-mod support;
 pub mod yaml;
 
 pub use checked::Config;

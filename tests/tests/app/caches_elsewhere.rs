@@ -45,7 +45,7 @@ fn bench(
         }
         others(request).ok_or_else(|| failure(ErrorKind::Status(404), request))
     });
-    let builder = AppBuilder::from_text(&config, directory.path()).http_client(Arc::new(client.clone()));
+    let builder = AppBuilder::from_text(config, directory.path()).http_client(Arc::new(client.clone()));
     Bench { app: builder.build().unwrap().app, client, directory }
 }
 

@@ -30,8 +30,7 @@ fn png(size: Size, color: Color) -> Bytes {
 fn drawn(request: &UpstreamRequest, color: Color) -> Bytes {
     let value = |name: &str| {
         let lowered = request.url.to_ascii_lowercase();
-        let found = lowered.split(['?', '&']).find_map(|pair| pair.strip_prefix(name).map(str::to_owned));
-        found
+        lowered.split(['?', '&']).find_map(|pair| pair.strip_prefix(name).map(str::to_owned))
     };
     let size = match (value("width="), value("height="), value("size=")) {
         (Some(width), Some(height), _) => Size::new(width.parse().unwrap(), height.parse().unwrap()),
@@ -96,7 +95,9 @@ sources:
     let app = build(config, directory.path(), &client);
     assert_eq!(color(&app, &map("direct")), RED.0);
     assert_eq!(color(&app, "/wmts/cached/GLOBAL_WEBMERCATOR/3/1/1.png"), RED.0);
-    assert!(client.urls().iter().all(|url| url.starts_with("http://h/MapServer/export?layers=show%3A0&format=png&bbox=")));
+    assert!(
+        client.urls().iter().all(|url| url.starts_with("http://h/MapServer/export?layers=show%3A0&format=png&bbox="))
+    );
     for layer in ["direct", "cached", "told"] {
         let info = map(layer).replace("GetMap", "GetFeatureInfo");
         let answer = get(&app, &format!("{info}&x=5&y=5&query_layers={layer}&info_format=application/json"));
@@ -262,7 +263,11 @@ sources:
     };
     assert!(!kept("swapped"), "a picture with a stand-in in it is not kept");
     let asked = client.urls().len();
-    assert_eq!(color(&app, "/wmts/beyond/GLOBAL_WEBMERCATOR/6/60/1.png")[3], 0, "of a source with nothing, nothing is made");
+    assert_eq!(
+        color(&app, "/wmts/beyond/GLOBAL_WEBMERCATOR/6/60/1.png")[3],
+        0,
+        "of a source with nothing, nothing is made"
+    );
     assert!(client.urls()[asked..].iter().all(|url| url.contains("layers=a")));
     let info = map("swapped").replace("GetMap", "GetFeatureInfo");
     let answer = get(&app, &format!("{info}&x=5&y=5&query_layers=swapped"));
@@ -325,7 +330,8 @@ sources:
 
 #[test]
 fn where_it_is_said_so_an_old_tile_is_shown_in_place_of_a_stand_in() {
-    let on_error = "{500: {response: '#0000ff', cache: false, authorize_stale: true}, 404: {response: '#00ff00', cache: false}}";
+    let on_error =
+        "{500: {response: '#0000ff', cache: false, authorize_stale: true}, 404: {response: '#00ff00', cache: false}}";
     for meta_size in [1, 4] {
         let (app, status, _directory) = stale(meta_size, on_error);
         let old = "/wmts/roads/GLOBAL_WEBMERCATOR/5/3/2.png";

@@ -168,9 +168,7 @@ fn arcgis(path: &str, params: &HashMap<String, String>) -> Option<Answer> {
 /// OGC API Maps and Tiles: documents, maps in degrees and metres, tiles of the web mercator.
 fn api(who: &str, path: &str, params: &HashMap<String, String>) -> Option<Answer> {
     const DEF: &str = "http://www.opengis.net/def";
-    let link = |rel: &str, kind: &str, href: &str| {
-        serde_json::json!({"rel": rel, "type": kind, "href": format!("/{who}/api{href}")})
-    };
+    let link = |rel: &str, kind: &str, href: &str| serde_json::json!({"rel": rel, "type": kind, "href": format!("/{who}/api{href}")});
     let ogc = |rel: &str| format!("{DEF}/rel/ogc/1.0/{rel}");
     let maps = [link(&ogc("map"), "image/png", "/map"), link("[ogc-rel:map]", "image/jpeg", "/map.jpg")];
     let mercator = format!("{DEF}/crs/EPSG/0/3857");

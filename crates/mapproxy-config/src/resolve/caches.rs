@@ -15,7 +15,6 @@ use crate::checked::{
 use crate::diagnostic::Severity;
 use crate::position::{Span, Spanned};
 use crate::raw::{self, BoolOrText, CacheBackend, CacheSources};
-use crate::support;
 
 impl Resolver<'_> {
     /// All caches that can be built, as they were written; `order` is the one to resolve them in.
@@ -57,13 +56,6 @@ impl Resolver<'_> {
         // What is wrong in one part does not keep the others from being looked at.
         let (refs, bands) = self.cache_sources(name, raw, sections, sources, images, &path).unzip();
         let grid_keys = self.cache_grids(name, raw, grids, &path);
-        let supported = match backend.filter(|_| !disabled) {
-            None => true,
-            Some(backend) => {
-                let feature = format!("cache {}", backend.type_name());
-                support::is_supported(self.findings, &feature, backend.span, format!("{path}.cache"))
-            }
-        };
         let watermark = raw.watermark.as_ref().and_then(|raw| self.watermark(&raw.value, raw.span, &path));
         let format = self.cache_format(raw, &path);
         let image = self.image(raw.image.as_ref(), Some(format.as_ref().map_or("image/png", |f| &f.0.name)), &path);
@@ -125,7 +117,6 @@ impl Resolver<'_> {
             permissions,
             at: origin(path, raw.span),
         })
-        .filter(|_| supported)
     }
 
     /// The sources, and how their bands are to be put together if that was written.

@@ -42,13 +42,15 @@ pub(super) fn resolve(raw: &raw::Globals, base_dir: &Path, findings: &mut Findin
         findings.error(address.span, path, "an address begins with http:// or https://");
         None
     });
+    let debug_mode = raw.debug_mode.as_ref().filter(|debug| debug.value);
     let without_effect = [
-        ("template_dir", raw.template_dir.as_ref().map(|dir| dir.span)),
-        ("debug_mode", raw.debug_mode.as_ref().filter(|debug| debug.value).map(|debug| debug.span)),
+        ("template_dir", "templates in place of the built-in ones", raw.template_dir.as_ref().map(|dir| dir.span)),
+        ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", debug_mode.map(|debug| debug.span)),
     ];
-    for (feature, span) in without_effect {
+    for (key, name, span) in without_effect {
         if let Some(span) = span {
-            crate::support::is_supported(findings, feature, span, format!("globals.{feature}"));
+            let message = format!("not supported yet: {name}; it is ignored");
+            findings.warning(span, format!("globals.{key}"), message);
         }
     }
     let mut globals = Globals {

@@ -12,7 +12,6 @@ use crate::checked::{
 };
 use crate::position::{Span, Spanned};
 use crate::raw::{self, Numbers, Table, Text};
-use crate::support;
 use crate::yaml::{Key, Node, Value};
 
 /// Metres per pixel at scale 1: the standard pixel of OGC is 0.28 mm wide.
@@ -39,10 +38,6 @@ impl Resolver<'_> {
 
     fn source(&mut self, name: &Name, raw: &Spanned<raw::Source>, grids: &Grids) -> Option<Source> {
         let path = format!("sources.{name}");
-        let feature = format!("source {}", raw.type_name());
-        if !support::is_supported(self.findings, &feature, raw.span, path.as_str()) {
-            return None;
-        }
         let common = raw.common();
         let kind = match &raw.value {
             raw::Source::Wms(source) => self.wms(name, source, &path).map(SourceKind::Wms),

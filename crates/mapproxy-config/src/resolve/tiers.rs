@@ -8,7 +8,6 @@ use crate::checked::{CacheStore, FileLayout, FileStore, Tier, TierPlace, TieredS
 use crate::diagnostic::Severity;
 use crate::position::{Span, Spanned};
 use crate::raw::{BackendCommon, CacheBackend, FileBackend, Memory, NumberOrText, TieredBackend};
-use crate::support;
 
 /// For how long copies in memory are believed: what other processes change shows within that time.
 const MEMORY_AGE: Duration = Duration::from_secs(10);
@@ -47,10 +46,6 @@ impl Resolver<'_> {
                 return None;
             }
             _ => {}
-        }
-        let feature = format!("cache {}", lowest.value.type_name());
-        if !support::is_supported(self.findings, &feature, lowest.span, path.as_str()) {
-            return None;
         }
         let lowest_store = self.store(lowest, place)?;
         if let Some(directory) = lowest_store.directory()

@@ -37,7 +37,7 @@ impl Parts<'_> {
                 };
                 return match format {
                     None => match std::fs::read_to_string(path) {
-                        Ok(text) => self.from_file(config, path.display(), Coverage::from_wkt(&text, srs)),
+                        Ok(text) => self.read_from(config, path.display(), Coverage::from_wkt(&text, srs)),
                         Err(error) => self.error(&config.at, format!("cannot read {}: {error}", path.display())),
                     },
                     Some(format) => {
@@ -53,7 +53,7 @@ impl Parts<'_> {
             }
             CoverageShape::ExpiredTiles { path } => {
                 let tiles = self.expired_tiles(path, &config.at)?;
-                return self.from_file(config, path.display(), Coverage::from_mercator_tiles(&tiles));
+                return self.read_from(config, path.display(), Coverage::from_mercator_tiles(&tiles));
             }
             CoverageShape::Union(list) => Coverage::union(&parts(list)?),
             CoverageShape::Intersection(list) => Coverage::intersection(&parts(list)?),
@@ -66,7 +66,7 @@ impl Parts<'_> {
     }
 
     /// What was read of a file, with what there is to be said of it.
-    fn from_file(
+    fn read_from(
         &self,
         config: &checked::Coverage,
         name: impl std::fmt::Display,
@@ -102,7 +102,7 @@ impl Parts<'_> {
             (Some(condition), Err(CoverageError::Empty)) => {
                 self.error(&config.at, format!("{name}: no polygons for which `{condition}`"))
             }
-            (_, coverage) => self.from_file(config, name, coverage),
+            (_, coverage) => self.read_from(config, name, coverage),
         }
     }
 
