@@ -14,6 +14,7 @@ use crate::workspace;
 /// Which of our crates each may use; what is not listed may use none.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("mapproxy-grid", &[]),
+    ("mapproxy-polygons", &[]),
     ("mapproxy-trace", &[]),
     ("mapproxy-client", &["trace"]),
     ("mapproxy-config", &[]),
@@ -22,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mapproxy-map", &["image", "grid", "client", "trace"]),
     ("mapproxy-sources", &["map", "client", "image", "grid", "trace"]),
     ("mapproxy-cache", &["map", "client", "image", "grid", "trace"]),
-    ("mapproxy-core", &["config", "sources", "cache", "map", "client", "image", "grid", "trace"]),
+    ("mapproxy-core", &["config", "sources", "cache", "polygons", "map", "client", "image", "grid", "trace"]),
     ("mapproxy-http", &["core"]),
     ("mapproxy-util", &["core", "http", "config", "logging"]),
     ("mapproxy-tests", &["core", "http", "config", "sources", "cache", "map", "client", "image", "grid"]),

@@ -28,8 +28,6 @@ const NOT_YET: &[(&str, &str, Policy)] = &[
     ("cache s3", "a cache of type 's3'", Refuse),
     ("cache azureblob", "a cache of type 'azureblob'", Refuse),
     ("band merge", "a cache made of bands", Refuse),
-    ("ogr", "a coverage in another format than WKT polygons and GeoJSON", Refuse),
-    ("expire_tiles", "a coverage of expired tiles", Refuse),
     ("authorize_stale", "authorize_stale", Ignore),
     ("template_dir", "templates in place of the built-in ones", Ignore),
     ("debug_mode", "debug_mode (`serve-develop --debug` shows errors)", Ignore),

@@ -378,6 +378,66 @@ fn coverages_are_told_apart_by_what_is_in_the_file() {
 }
 
 #[test]
+fn formats_with_features_are_told_apart_and_what_is_not_known_is_left_to_gdal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut database = b"SQLite format 3\0".to_vec();
+    database.resize(100, 0);
+    fs::write(dir.path().join("old.gpkg"), &database).unwrap();
+    fs::write(dir.path().join("spatialite"), &database).unwrap();
+    database[68..72].copy_from_slice(b"GPKG");
+    fs::write(dir.path().join("new"), &database).unwrap();
+    fs::write(dir.path().join("a.SHP"), b"\0\0\x27\x0a rest").unwrap();
+    fs::write(dir.path().join("a.dbf"), b"").unwrap();
+    fs::write(dir.path().join("a.fgb"), b"fgb\x03fgb\x01").unwrap();
+    fs::write(dir.path().join("a.gml"), b"<gml/>").unwrap();
+    fs::write(dir.path().join("a.json"), b" {").unwrap();
+    fs::write(dir.path().join("tiles"), b"1/0/0").unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    let shape = |coverage: &str| {
+        let text = format!(
+            "sources: {{s: {{type: wms, req: {{url: x, layers: a}}, coverage: {{{coverage}}}}}}}\n\
+             layers: [{{name: l, title: L, sources: [s]}}]\n"
+        );
+        let loaded = load_str(text, dir.path());
+        let config = loaded.config.unwrap_or_else(|| panic!("{coverage}: {}", loaded.diagnostics));
+        (config.sources["s"].coverage.clone().unwrap().shape, loaded.files)
+    };
+    for (name, expected) in [
+        ("old.gpkg", CoverageFile::GeoPackage),
+        ("new", CoverageFile::GeoPackage),
+        ("a.SHP", CoverageFile::Shapefile),
+        ("a.fgb", CoverageFile::FlatGeobuf),
+        ("a.json", CoverageFile::GeoJson),
+    ] {
+        for coverage in [
+            format!("datasource: {name}, where: n > 1, srs: 'EPSG:4326'"),
+            format!("ogr_datasource: {name}, ogr_where: n > 1, ogr_srs: 'EPSG:4326'"),
+        ] {
+            let (CoverageShape::Polygons { path, format, condition, .. }, files) = shape(&coverage) else {
+                panic!("{name}")
+            };
+            assert_eq!((path, format), (dir.path().join(name), expected), "{coverage}");
+            assert_eq!(condition.as_deref(), Some("n > 1"));
+            assert_eq!(files.contains(&dir.path().join("a.dbf")), expected == CoverageFile::Shapefile);
+        }
+    }
+    let here = |name: &str| dir.path().join(name).display().to_string();
+    for (name, expected) in [
+        ("spatialite", here("spatialite")),
+        ("a.gml", here("a.gml")),
+        ("folder", here("folder")),
+        ("'PG:dbname=x password=secret'", "PG:dbname=x password=secret".to_owned()),
+        ("/vsizip/a.zip", "/vsizip/a.zip".to_owned()),
+    ] {
+        let (shape, _) = shape(&format!("datasource: {name}, srs: 'EPSG:4326'"));
+        assert!(!format!("{shape:?}").contains("secret"), "{shape:?}");
+        let CoverageShape::Ogr { datasource, condition: None, .. } = shape else { panic!("{name}") };
+        assert_eq!(datasource.name(), expected);
+    }
+    assert_eq!(shape("expire_tiles: tiles").0, CoverageShape::ExpiredTiles { path: dir.path().join("tiles") });
+}
+
+#[test]
 fn sld_files_become_the_body_of_the_request() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("style.xml"), "<sld/>").unwrap();

@@ -269,9 +269,11 @@ fn rules_of_sources() {
         ("coverage: {bbox: [1, 2, 3], srs: 'EPSG:4326'}", "a bbox is four numbers"),
         ("coverage: {bbox: [3, 2, 1, 4], srs: 'EPSG:4326'}", "the bbox is empty"),
         ("coverage: {polygons: nope.wkt, srs: 'EPSG:4326'}", "cannot read '/conf/nope.wkt'"),
-        ("coverage: {datasource: 'PG:x', srs: 'EPSG:4326'}", "not supported yet: a coverage in another format"),
+        ("coverage: {datasource: 'PG:x'}", "missing 'srs', not in sources.s.coverage"),
+        ("coverage: {ogr_datasource: 'PG:x'}", "missing 'ogr_srs', not in sources.s.coverage"),
+        ("coverage: {datasource: nope.shp, srs: 'EPSG:4326'}", "cannot read '/conf/nope.shp'"),
         ("coverage: {union: []}", "at least one coverage"),
-        ("coverage: {expire_tiles: x}", "not supported yet: a coverage of expired tiles"),
+        ("coverage: {expire_tiles: x}", "cannot read '/conf/x'"),
         ("image: {opacity: 2}", "2 is not an opacity"),
         ("image: {transparent_color: '#12345'}", "'#12345' is not a color"),
         ("concurrent_requests: -1", "-1 is not a whole number"),
@@ -282,6 +284,10 @@ fn rules_of_sources() {
     is_error(&with_source("wms_opts: {legendurl: 'legend.png'}"), "'legend.png' is no address of a legend");
     is_fine(&with_source("coverage: {bbox: '1,2, 3,4', srs: 'EPSG:4326'}, min_res: 10, max_res: 1"));
     is_fine(&with_source("coverage: {}"));
+    is_fine(&with_source("coverage: {datasource: 'PG:dbname=x', where: n = 1, srs: 'EPSG:4326'}"));
+    let two = "coverage: {bbox: [1, 2, 3, 4], datasource: x.shp, where: n = 1, srs: 'EPSG:4326'}";
+    is_warning(&with_source(two), "a coverage has one shape: `bbox` is used, not `datasource`");
+    is_warning(&with_source(two), "`where` has no effect: `bbox` has no features to choose from");
     is_error(
         &format!(
             "{SERVICES}layers: [{{name: l, title: L, sources: [s]}}]\nsources: {{s: {{type: arcgis, req: {{url: x}}}}}}"

@@ -28,7 +28,7 @@ pub use auth::{ApiKey, ApiKeys, Auth, AuthEndpoint, Grant, Jwt, JwtAlgorithm, Jw
 pub use caches::{
     Cache, CacheFormat, CacheGrid, Permissions, RefreshBefore, Rescale, SingleColorLink, UseDirectFrom, Watermark,
 };
-pub use coverage::{Coverage, CoverageFile, CoverageShape};
+pub use coverage::{Coverage, CoverageFile, CoverageShape, Datasource};
 pub use globals::{Globals, HttpMethod, HttpOptions};
 pub use grids::{Grid, GridOrigin, Levels, ResFactor};
 pub use image::{Color, Encoding, ImageDefaults, ImageMode, ImageOptions, Quantizer, Resampling, TiffCompression};

@@ -40,6 +40,8 @@ static NO_GLOBALS: std::sync::LazyLock<raw::Globals> = std::sync::LazyLock::new(
 /// Walks through the sections of a configuration.
 pub(crate) struct Resolver<'r> {
     pub(crate) base_dir: &'r Path,
+    /// The directory of the `mapproxy.yaml`, also where another file is read.
+    main_dir: &'r Path,
     pub(crate) findings: &'r mut Findings,
     /// Other files the outcome depends on.
     pub(crate) files: &'r mut Vec<PathBuf>,
@@ -72,6 +74,7 @@ pub(crate) fn document(
     let globals = globals::resolve(raw_globals, base_dir, findings);
     let mut resolver = Resolver {
         base_dir,
+        main_dir: base_dir,
         findings,
         files: watched,
         raw_globals,

@@ -27,6 +27,7 @@ pub(crate) fn document(
 ) -> Option<SeedConfig> {
     let mut resolver = Resolver {
         base_dir,
+        main_dir: &config.base_dir,
         findings,
         files: watched,
         raw_globals: &super::NO_GLOBALS,

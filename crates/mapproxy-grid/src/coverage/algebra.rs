@@ -1,7 +1,7 @@
 //! Operations on polygons. Results are valid: rings do not cross, polygons do not overlap.
 
 use geo::bool_ops::{BooleanOps, FillRule, OpType};
-use geo::{BoundingRect, Coord, LineString, MultiPolygon, Orient, Polygon, Rect, Simplify, orient::Direction};
+use geo::{BoundingRect, Coord, LineString, MultiPolygon, Orient, Polygon, Rect, orient::Direction};
 
 use crate::{Bbox, Srs, TransformError};
 
@@ -10,8 +10,8 @@ use crate::{Bbox, Srs, TransformError};
 const SNAP: f64 = 1.0 / (1 << 26) as f64;
 
 /// Overlapping and adjacent polygons become one, crossing rings are split. Nothing but usable polygons is left.
-pub(super) fn merged(polygons: &MultiPolygon) -> MultiPolygon {
-    let usable = polygons.iter().filter(|polygon| polygon.exterior().0.len() >= 4);
+pub(super) fn merged(polygons: MultiPolygon) -> MultiPolygon {
+    let usable = polygons.0.into_iter().filter(|polygon| polygon.exterior().0.len() >= 4);
     let oriented = MultiPolygon(usable.map(|polygon| polygon.orient(Direction::Default)).collect());
     if let [only] = oriented.0.as_slice()
         && is_rectangle(only)
@@ -31,16 +31,54 @@ pub(super) fn difference(a: &MultiPolygon, b: &MultiPolygon) -> MultiPolygon {
 }
 
 /// Without points that do not show: within a millionth of each polygon's extent.
-pub(super) fn simplified(polygons: &MultiPolygon) -> MultiPolygon {
-    MultiPolygon(
-        polygons
-            .iter()
-            .map(|polygon| match polygon.bounding_rect() {
-                Some(rect) if polygon.exterior().0.len() > 8 => polygon.simplify(rect.width().min(rect.height()) / 1e6),
-                _ => polygon.clone(),
-            })
-            .collect(),
-    )
+pub(super) fn simplified(polygons: MultiPolygon) -> MultiPolygon {
+    let polygon = |polygon: Polygon| match polygon.bounding_rect() {
+        Some(rect) if polygon.exterior().0.len() > 8 => {
+            let tolerance = rect.width().min(rect.height()) / 1e6;
+            let (outline, holes) = polygon.into_inner();
+            let ring = |ring: LineString| LineString(simplified_ring(&ring.0, tolerance));
+            Polygon::new(ring(outline), holes.into_iter().map(ring).collect())
+        }
+        _ => polygon,
+    };
+    MultiPolygon(polygons.0.into_iter().map(polygon).collect())
+}
+
+/// Douglas and Peucker, without recursion and by pieces, so that no ring takes more than a bounded time for each point.
+fn simplified_ring(ring: &[Coord], tolerance: f64) -> Vec<Coord> {
+    const PIECE: usize = 256;
+    let Some(last) = ring.len().checked_sub(1) else { return Vec::new() };
+    let mut kept = vec![ring[0]];
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    while start < last {
+        let end = (start + PIECE).min(last);
+        ranges.push((start, end));
+        while let Some((from, to)) = ranges.pop() {
+            let line = [ring[from], ring[to]];
+            let between = (from + 1..to).map(|number| (number, square_distance(ring[number], &line)));
+            match between.max_by(|a, b| a.1.total_cmp(&b.1)) {
+                Some((farthest, square)) if square > tolerance * tolerance => {
+                    // The first part is taken first.
+                    ranges.extend([(farthest, to), (from, farthest)]);
+                }
+                _ => kept.push(ring[to]),
+            }
+        }
+        start = end;
+    }
+    // Where nothing is left, the ring was smaller than what shows.
+    if kept.len() < 4 { ring.to_vec() } else { kept }
+}
+
+/// To the segment, not only to the line.
+fn square_distance(point: Coord, [a, b]: &[Coord; 2]) -> f64 {
+    let (dx, dy) = (b.x - a.x, b.y - a.y);
+    let length = dx * dx + dy * dy;
+    let along =
+        if length > 0.0 { (((point.x - a.x) * dx + (point.y - a.y) * dy) / length).clamp(0.0, 1.0) } else { 0.0 };
+    let (x, y) = (point.x - a.x - along * dx, point.y - a.y - along * dy);
+    x * x + y * y
 }
 
 /// Point by point; points without image are left out.

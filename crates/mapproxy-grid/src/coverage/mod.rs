@@ -8,12 +8,13 @@ mod algebra;
 mod area;
 mod index;
 mod parse;
+mod tiles;
 
 use std::sync::{Arc, OnceLock};
 
 use geo::MultiPolygon;
 
-use crate::{Bbox, MapExtent, Srs, TransformError};
+use crate::{Bbox, MapExtent, Srs, TileCoord, TransformError};
 use area::Area;
 
 /// A coverage that cannot be read or computed.
@@ -72,11 +73,16 @@ impl Coverage {
     pub fn from_geojson(text: &str, srs: Srs) -> Result<Coverage, CoverageError> {
         Self::from_read(parse::geojson(text)?, srs)
     }
+    /// Tiles of web mercator in the usual numbering (level 0 is one tile, rows from the north), of whatever levels and in
+    /// whatever order. Tiles that are not in the world count for nothing.
+    pub fn from_mercator_tiles(tiles: &[TileCoord]) -> Result<Coverage, CoverageError> {
+        Self::from_multi_polygon(tiles::area(tiles), Srs::web_mercator())
+    }
     /// All areas together, in the first one's SRS.
     pub fn union(parts: &[Coverage]) -> Result<Coverage, CoverageError> {
         let (srs, shapes) = Self::in_common_srs(parts)?;
         let all = MultiPolygon(shapes.into_iter().flatten().collect());
-        Self::from_multi_polygon(algebra::merged(&all), srs)
+        Self::from_multi_polygon(algebra::merged(all), srs)
     }
     /// The area common to all, in the first one's SRS.
     pub fn intersection(parts: &[Coverage]) -> Result<Coverage, CoverageError> {
@@ -181,11 +187,11 @@ impl Coverage {
     }
 
     fn from_read(read: parse::Read, srs: Srs) -> Result<Coverage, CoverageError> {
-        let mut coords = read.polygons.iter().flat_map(algebra::rings).flat_map(|ring| &ring.0);
-        if let Some(wrong) = coords.find(|c| !c.x.is_finite() || !c.y.is_finite()) {
+        let coords = || read.polygons.iter().flat_map(algebra::rings).flat_map(|ring| &ring.0);
+        if let Some(wrong) = coords().find(|c| !c.x.is_finite() || !c.y.is_finite()) {
             return Err(CoverageError::Parse(format!("the coordinate {} {} is no number", wrong.x, wrong.y)));
         }
-        let polygons = algebra::merged(&algebra::simplified(&read.polygons));
+        let polygons = algebra::merged(algebra::simplified(read.polygons));
         let coverage = Self::from_multi_polygon(polygons, srs)?;
         Ok(Coverage { skipped: read.skipped.into(), ..coverage })
     }
