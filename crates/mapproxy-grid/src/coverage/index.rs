@@ -405,6 +405,23 @@ mod tests {
         Polygon::new(ring(1.0), vec![ring(0.4)])
     }
 
+    #[test]
+    fn an_index_takes_some_bytes_for_each_edge_however_they_lie() {
+        let rough = |number: u32| 5.0 + f64::from(number.wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24);
+        let coast: Vec<f64> = (0..50_000).map(rough).collect();
+        let comb = (0..20_000).flat_map(|tooth| {
+            let x = f64::from(tooth);
+            [(x, 0.0), (x + 0.25, 9_000.0), (x + 0.5, 9_000.0), (x + 0.75, 0.0)]
+        });
+        let comb = Polygon::new(comb.chain([(20_000.0, -1.0), (0.0, -1.0)]).collect(), Vec::new());
+        let turned = geo::Rotate::rotate_around_point(&comb, 45.0, geo::Point::new(0.0, 0.0));
+        for polygon in [star(0.0, 0.0, &coast), comb, turned] {
+            let edges = polygon.exterior().0.len() + polygon.interiors().iter().map(|ring| ring.0.len()).sum::<usize>();
+            let size = index(&MultiPolygon(vec![polygon])).size();
+            assert!(size < edges * 90, "{size} bytes for {edges} edges");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
