@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     seconds: u64,
 }
 
-const TARGETS: &[&str] = &["request", "auth", "image", "config", "fastcgi", "info"];
+const TARGETS: &[&str] = &["request", "auth", "image", "config", "fastcgi", "info", "polygons"];
 
 /// Set for the builds in which this program stands in for rustc.
 const STAND_IN: &str = "MAPPROXY_XTASK_INSTRUMENTS";

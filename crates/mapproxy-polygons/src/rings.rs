@@ -3,7 +3,8 @@
 type Ring = Vec<(f64, f64)>;
 
 /// Polygons of rings that do not cross. A ring that runs clockwise is an outline, one that runs the other way a hole of the
-/// smallest outline around it; a hole without one is an outline, too, since some programs write it wrong.
+/// smallest outline around it. A hole without one is an outline, too, since some programs write it wrong; one that lies
+/// only in the box around an outline is found out where polygons are merged.
 pub(crate) fn organised(rings: Vec<Ring>) -> impl Iterator<Item = Vec<Ring>> {
     let mut outlines: Vec<(Bounds, Vec<Ring>)> = Vec::new();
     let mut holes = Vec::new();
@@ -18,9 +19,13 @@ pub(crate) fn organised(rings: Vec<Ring>) -> impl Iterator<Item = Vec<Ring>> {
     let mut strays = Vec::new();
     for hole in holes {
         let bounds = Bounds::of(&hole);
-        let around = outlines.iter_mut().filter(|(outer, _)| outer.has(&bounds));
-        let around = around.filter(|(_, polygon)| is_around(&polygon[0], &hole));
-        match around.min_by(|(a, _), (b, _)| a.size().total_cmp(&b.size())) {
+        let mut around: Vec<&mut (Bounds, Vec<Ring>)> =
+            outlines.iter_mut().filter(|(outer, _)| outer.has(&bounds)).collect();
+        around.sort_by(|(a, _), (b, _)| a.size().total_cmp(&b.size()));
+        // The largest may have a million points, and is the one where no other is.
+        let largest = around.pop();
+        let smallest = around.into_iter().find(|(_, polygon)| is_around(&polygon[0], &hole));
+        match smallest.or(largest) {
             Some((_, polygon)) => polygon.push(hole),
             None => strays.push(vec![hole]),
         }

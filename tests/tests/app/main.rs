@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod authorization;
+mod coverages;
 mod dimensions;
 mod embedding;
 mod explanations;

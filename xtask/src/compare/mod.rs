@@ -124,7 +124,11 @@ fn write_cases(cases: &[Case], folder: &Path, upstream: &str) -> Result<()> {
         let text = fs::read_to_string(&case.config)?;
         ensure!(text.contains("@CACHE@"), "{}: no @CACHE@, where the cache folder belongs", case.config.display());
         let cache: PathBuf = folder.join("caches").join(&case.name);
-        let text = text.replace("@UPSTREAM@", upstream).replace("@CACHE@", &cache.display().to_string());
+        let data = case.config.with_file_name("data");
+        let text = text
+            .replace("@UPSTREAM@", upstream)
+            .replace("@CACHE@", &cache.display().to_string())
+            .replace("@DATA@", &data.display().to_string());
         fs::write(folder.join(&case.name).with_extension("yaml"), text)?;
     }
     Ok(())

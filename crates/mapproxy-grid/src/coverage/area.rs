@@ -88,32 +88,63 @@ type Rings = Vec<Vec<(f64, f64)>>;
 /// Polygons to be drawn, each with the box around it.
 #[derive(Debug)]
 pub(super) struct Outlines {
-    polygons: Vec<(Bbox, Rings)>,
+    polygons: Vec<Outline>,
 }
+
+#[derive(Debug)]
+struct Outline {
+    bbox: Bbox,
+    rings: Rings,
+    /// For each ring, the boxes around pieces of it.
+    pieces: Vec<Vec<Bbox>>,
+}
+
+/// Points of a ring that have a box in common.
+const PIECE: usize = 64;
 
 impl Outlines {
     fn of(polygons: &MultiPolygon) -> Outlines {
         let outline = |polygon: &Polygon| {
             let points = |ring: &geo::LineString| ring.0.iter().map(|c| (c.x, c.y)).collect();
-            Some((bbox_of(polygon.bounding_rect()?), rings(polygon).map(points).collect()))
+            let rings: Rings = rings(polygon).map(points).collect();
+            let pieces = rings.iter().map(|ring| ring.chunks(PIECE).map(around).collect()).collect();
+            Some(Outline { bbox: bbox_of(polygon.bounding_rect()?), rings, pieces })
         };
         Outlines { polygons: polygons.iter().filter_map(outline).collect() }
     }
 
     /// The parts inside of `bbox`.
     pub(super) fn cut(&self, bbox: &Bbox) -> Polygons {
-        let near = self.polygons.iter().filter(|(own, _)| touch(own, bbox));
-        near.filter_map(|(own, rings)| {
+        let near = self.polygons.iter().filter(|outline| touch(&outline.bbox, bbox));
+        near.filter_map(|Outline { bbox: own, rings, pieces }| {
             if bbox.contains_point(own.min_x, own.min_y) && bbox.contains_point(own.max_x, own.max_y) {
                 return Some(rings.clone());
             }
-            let mut cut = rings.iter().map(|ring| algebra::clip_ring(ring, bbox));
+            let rings = rings.iter().zip(pieces);
+            let mut cut = rings.map(|(ring, pieces)| algebra::clip_ring(&near_points(ring, pieces, bbox), bbox));
             let outline = cut.next().filter(|outline| !outline.is_empty())?;
             let holes = cut.filter(|hole| !hole.is_empty());
             Some(std::iter::once(outline).chain(holes).collect())
         })
         .collect()
     }
+}
+
+/// The ring without most of what lies on one side of the box: of a piece that does, its ends say enough.
+fn near_points(ring: &[(f64, f64)], pieces: &[Bbox], bbox: &Bbox) -> Vec<(f64, f64)> {
+    let mut points = Vec::new();
+    for (piece, own) in ring.chunks(PIECE).zip(pieces) {
+        match piece {
+            [first, .., last] if !touch(own, bbox) => points.extend([*first, *last]),
+            _ => points.extend_from_slice(piece),
+        }
+    }
+    points
+}
+
+fn around(points: &[(f64, f64)]) -> Bbox {
+    let nothing = Bbox::new(f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY);
+    points.iter().fold(nothing, |b, &(x, y)| Bbox::new(b.min_x.min(x), b.min_y.min(y), b.max_x.max(x), b.max_y.max(y)))
 }
 
 /// What was made for `srs` before, or is made now.
@@ -137,4 +168,30 @@ fn touch(a: &Bbox, b: &Bbox) -> bool {
 
 fn bbox_of(rect: geo::Rect) -> Bbox {
     Bbox::new(rect.min().x, rect.min().y, rect.max().x, rect.max().y)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn cutting_only_the_pieces_that_are_near_changes_nothing(
+            distances in prop::collection::vec(1.0_f64..10.0, 100..400),
+            (x, y, w, h) in (-12.0_f64..10.0, -12.0_f64..10.0, 0.1_f64..12.0, 0.1_f64..12.0),
+        ) {
+            let corner = |(number, distance): (usize, &f64)| {
+                let angle = number as f64 / distances.len() as f64 * std::f64::consts::TAU;
+                (distance * angle.cos(), distance * angle.sin())
+            };
+            let mut ring: Vec<(f64, f64)> = distances.iter().enumerate().map(corner).collect();
+            ring.push(ring[0]);
+            let bbox = Bbox::new(x, y, x + w, y + h);
+            let pieces: Vec<Bbox> = ring.chunks(PIECE).map(around).collect();
+            let near = near_points(&ring, &pieces, &bbox);
+            prop_assert_eq!(algebra::clip_ring(&near, &bbox), algebra::clip_ring(&ring, &bbox));
+        }
+    }
 }

@@ -64,6 +64,8 @@ pub(crate) fn parse(
         None => starts_in_sequence(file),
     };
     let mut found = Collector::default();
+    // An index can lead to the same record again and again.
+    let mut bytes_left = file.len();
     for (number, start) in starts.into_iter().enumerate() {
         let wrong = |what: &str| broken(path, format!("record {}: {what}", number + 1));
         if let Some(table) = &table {
@@ -75,6 +77,7 @@ pub(crate) fn parse(
             }
         }
         let record = record_at(file, start).ok_or_else(|| wrong("the file is cut off"))?;
+        bytes_left = bytes_left.checked_sub(record.len()).ok_or_else(|| wrong("records share their shapes"))?;
         collect(record, &mut found).map_err(|trouble| match trouble {
             Shape::Broken => wrong("its shape is broken").into(),
             Shape::Patches => Trouble::Beyond("a multipatch".to_owned()),

@@ -17,6 +17,11 @@ fn files_of_ones_own(folder: &Path) {
     let square = r#"{"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 0]]]}"#;
     fs::write(folder.join("area.geojson"), square).unwrap();
     fs::write(folder.join("district.geojson"), square).unwrap();
+    let feature = format!(
+        r#"{{"type": "FeatureCollection", "features": [{{"type": "Feature", "properties": {{"kind": "land", "size": 7}}, "geometry": {square}}}]}}"#
+    );
+    fs::write(folder.join("areas.geojson"), feature).unwrap();
+    fs::write(folder.join("expired.txt"), "3/4/2\n").unwrap();
     fs::write(folder.join("common.yaml"), "parts: {}\n").unwrap();
     fs::write(folder.join("ca.pem"), CERTIFICATE).unwrap();
     for name in ["fonts", "proj"] {
