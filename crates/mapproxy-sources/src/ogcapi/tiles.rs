@@ -381,7 +381,8 @@ mod tests {
             error.to_string()
         };
         type Documents = BTreeMap<String, Value>;
-        let changes: [(&dyn Fn(&mut Documents), &str); 5] = [
+        type Change<'a> = &'a dyn Fn(&mut Documents);
+        let changes: [(Change<'_>, &str); 5] = [
             (&|d| d.get_mut("http://h/t").unwrap()["links"] = json!([]), "no link with rel"),
             (&|d| d.get_mut("http://h/t/tiles").unwrap()["tilesets"] = json!([]), "no map tile set in it"),
             (
