@@ -14,14 +14,14 @@ use crate::workspace;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// One target instead of all: request, auth, image, config, fastcgi, info or stores
+    /// One target instead of all: request, auth, image, config, fastcgi, info, stores, polygons or upstream
     target: Option<String>,
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 }
 
-const TARGETS: &[&str] = &["request", "auth", "image", "config", "fastcgi", "info", "stores", "polygons"];
+const TARGETS: &[&str] = &["request", "auth", "image", "config", "fastcgi", "info", "stores", "polygons", "upstream"];
 
 /// Set for the builds in which this program stands in for rustc.
 const STAND_IN: &str = "MAPPROXY_XTASK_INSTRUMENTS";

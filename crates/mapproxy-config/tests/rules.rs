@@ -165,12 +165,12 @@ fn references_to_nothing_are_errors() {
 fn mistakes_in_what_no_layer_uses_are_warnings_and_it_is_left_out() {
     let text = format!(
         "{SERVICES}{LAYERS}sources: {{s: {{type: wms, req: {{url: 'http://h/', layers: a}}}}, \
-         m: {{type: mapnik, mapfile: x}}, q: {{type: tile, grid: FOO, url: x}}}}\n\
+         m: {{type: mapnik, mapfile: x, scale_factor: 0}}, q: {{type: tile, grid: FOO, url: x}}}}\n\
          grids: {{bad: {{srs: 'EPSG:25832', origin: nw}}}}\n\
          caches: {{c: {{sources: [s], grids: [GLOBAL_WEBMERCATOR]}}, broken: {{sources: [zz], grids: [YY]}}}}\n"
     );
     is_warning(&text, "unknown source zz in cache 'broken' (not used by any layer)");
-    is_warning(&text, "not supported yet: a source of type 'mapnik' (not used by any layer)");
+    is_warning(&text, "0 is not a number above 0 (not used by any layer)");
     let config = load_str(&text, Path::new("/conf")).config.unwrap();
     assert_eq!(config.caches.keys().map(|name| &**name).collect::<Vec<_>>(), ["c"]);
     assert_eq!(config.sources.keys().map(|name| &**name).collect::<Vec<_>>(), ["s"]);
@@ -263,7 +263,16 @@ fn rules_between_caches_and_sources() {
     is_fine(&cache("sources: ['s:b'], grids: [GLOBAL_MERCATOR]"));
     is_error(&cache("sources: [s], grids: []"), "at least one grid");
     is_warning(&cache("sources: [s]"), "cache 'c' has no grids");
-    is_error(&cache("sources: {r: [{source: s, band: 0}]}, grids: [GLOBAL_MERCATOR]"), "a cache made of bands");
+    is_fine(&cache("sources: {r: [{source: s, band: 0}]}, grids: [GLOBAL_MERCATOR]"));
+    is_error(&cache("sources: {r: [{source: s, band: 4}]}, grids: [GLOBAL_MERCATOR]"), "4 is no band");
+    is_error(&cache("sources: {r: [{source: z, band: 0}]}, grids: [GLOBAL_MERCATOR]"), "unknown source z");
+    is_error(&cache("sources: {}, grids: [GLOBAL_MERCATOR]"), "at least one band");
+    is_error(
+        &cache("sources: {r: [{source: s, band: 0}]}, grids: [GLOBAL_MERCATOR], use_direct_from_level: 3"),
+        "only supports single sources",
+    );
+    let grey = "sources: {l: [{source: s, band: 0}], a: [{source: s, band: 3}]}, grids: [GLOBAL_MERCATOR]";
+    is_warning(&cache(grey), "l makes a grey picture");
 }
 
 #[test]
@@ -304,12 +313,19 @@ fn rules_of_sources() {
     let two = "coverage: {bbox: [1, 2, 3, 4], datasource: x.shp, where: n = 1, srs: 'EPSG:4326'}";
     is_warning(&with_source(two), "a coverage has one shape: `bbox` is used, not `datasource`");
     is_warning(&with_source(two), "`where` has no effect: `bbox` has no features to choose from");
+    let source = |options: &str| {
+        format!("{SERVICES}layers: [{{name: l, title: L, sources: [s]}}]\nsources: {{s: {{{options}}}}}")
+    };
+    is_fine(&source("type: arcgis, req: {url: 'http://h/MapServer', any: thing}, opts: {featureinfo: true}"));
+    is_error(&source("type: arcgis, req: {layers: 'show:0'}"), "missing 'url', not in sources.s.req");
     is_error(
-        &format!(
-            "{SERVICES}layers: [{{name: l, title: L, sources: [s]}}]\nsources: {{s: {{type: arcgis, req: {{url: x}}}}}}"
-        ),
-        ":3:14: error: not supported yet: a source of type 'arcgis' (at sources.s)",
+        &source("type: arcgis, req: {url: x}, opts: {featureinfo_tolerance: -1}"),
+        ":3:74: error: -1 is not a number of pixels (at sources.s.opts.featureinfo_tolerance)",
     );
+    is_error(&source("type: mapserver, req: {layers: a}"), "missing 'map', not in sources.s.req");
+    is_error(&source("type: ogcapimaps, collection: a"), "missing 'landingpage_url'");
+    is_error(&source("type: ogcapimaps, landingpage_url: 'http://h/', bgcolor: red"), "'red' is not a color");
+    is_warning(&source("type: mapnik, mapfile: a, use_mapnik2: true"), "use_mapnik2 has no effect");
     is_warning(
         &format!(
             "{SERVICES}layers: [{{name: l, title: L, sources: [s]}}]\nsources: {{s: {{type: wms, req: {{url: x}}}}}}"
