@@ -40,9 +40,10 @@ impl Writer {
     }
 
     /// An element without content.
+    // With a space, as in documents that people and programs have compared for years.
     pub(crate) fn empty(&mut self, name: &str, attributes: &[(&str, &str)]) {
         self.tag(name, attributes);
-        self.text.push_str("/>\n");
+        self.text.push_str(" />\n");
     }
 
     /// An element with text.
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(
             text,
             "<a href=\"http://h/&lt;&amp;&gt;?x=1&amp;y=2\">\n  <b n=\"&quot;\">A &amp; B &lt;c&gt;  </b>\n  \
-             <c>http://h/&lt;&amp;&gt;</c>\n  <d/>\n</a>\n"
+             <c>http://h/&lt;&amp;&gt;</c>\n  <d />\n</a>\n"
         );
         assert!(document.with_address("http://other").contains("<c>http://other</c>"));
     }
