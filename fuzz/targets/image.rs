@@ -6,6 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mapproxy_image::codec;
+use mapproxy_map::data::DataFormat;
 
 const MAX_PIXELS: u64 = 1 << 20;
 
@@ -13,6 +14,10 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(codec) = codec::whole(data) {
         let longer = [data, &[0; 9]].concat();
         assert_eq!(codec::whole(&longer), Ok(codec));
+    }
+    for name in ["mvt", "json", "terrain"] {
+        let format = DataFormat::named(name).expect("the format is known");
+        assert!(format.check(data).is_err() || !data.is_empty());
     }
     let header = codec::header(data);
     if let Ok(pixels) = codec::decode(data, MAX_PIXELS) {

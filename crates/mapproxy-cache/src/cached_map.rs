@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mapproxy_grid::{Bbox, Size, TileCoord, TileGrid};
 use mapproxy_image::{ImageFormat, ImageOptions, MapImage, mask, merge, tiles, transform};
+use mapproxy_map::data::{DataFormat, DataSource, DataTile};
 use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
 
 use crate::{Tile, TileManager};
@@ -156,13 +157,8 @@ impl CachedTiles {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-impl MapSource for CachedTiles {
-    fn profile(&self) -> &SourceProfile {
-        &self.profile
-    }
-
-    fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+impl CachedTiles {
+    fn tile(&self, query: &MapQuery) -> Result<Option<Tile>, MapError> {
         if !self.profile.covers(query)? {
             return Ok(None);
         }
@@ -179,11 +175,30 @@ impl MapSource for CachedTiles {
                 ),
             });
         };
-        let tile = self
-            .manager
-            .load_many(&[Some(coord)], &self.manager.own_dimensions(&query.dimensions), query.purpose)?
-            .pop();
-        Ok(tile.and_then(|tile| {
+        let dimensions = self.manager.own_dimensions(&query.dimensions);
+        Ok(self.manager.load_many(&[Some(coord)], &dimensions, query.purpose)?.pop())
+    }
+}
+
+impl DataSource for CachedTiles {
+    fn profile(&self) -> &SourceProfile {
+        &self.profile
+    }
+
+    fn data(&self, query: &MapQuery, _format: &DataFormat) -> Result<DataTile, MapError> {
+        let tile = self.tile(query)?;
+        Ok(tile.map_or(DataTile::EMPTY, |tile| DataTile { bytes: tile.bytes, cacheable: tile.cacheable }))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl MapSource for CachedTiles {
+    fn profile(&self) -> &SourceProfile {
+        &self.profile
+    }
+
+    fn render(&self, query: &MapQuery) -> Result<Option<MapImage>, MapError> {
+        Ok(self.tile(query)?.and_then(|tile| {
             let image = MapImage::from_encoded(tile.bytes?, Arc::clone(self.manager.image()));
             Some(image.with_cacheable(tile.cacheable))
         }))

@@ -13,6 +13,7 @@ use mapproxy_grid::{Bbox, MetaGrid, MetaTile, Size, TileCoord};
 use mapproxy_image::bands::BandMerge;
 use mapproxy_image::merge::{self, Frame, Layer};
 use mapproxy_image::{Codec, GeoReference, ImageError, ImageFormat, MapImage, PixelMode, Pixels, tiles};
+use mapproxy_map::data::DataTile;
 use mapproxy_map::{Dimensions, MapError, MapQuery, MapSource, Purpose};
 use rayon::prelude::*;
 
@@ -20,7 +21,7 @@ use crate::flight::{Flights, Flown};
 use crate::manager::LOG;
 use crate::parallel::try_map;
 use crate::store::{SingleColor, TileData};
-use crate::{LockError, Renderd, Tile, TileKey, TileManager};
+use crate::{DataTiles, LockError, Renderd, Tile, TileKey, TileManager};
 
 /// How tiles are asked for.
 #[derive(Debug)]
@@ -49,7 +50,8 @@ const MAX_SOURCES_AT_ONCE: usize = 20;
 /// How long threads wait for each other in a cache without locks (`disable_storage`).
 const UNLOCKED_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How many locks are taken between two searches for stale lock files.
+/// How many locks are taken between two searches for stale lock files. The first comes with the first lock: processes that
+/// die early leave theirs, too.
 const LOCKS_PER_CLEANING: u32 = 50;
 
 /// Tiles that are made together.
@@ -221,7 +223,7 @@ impl TileManager {
             return wanted
                 .iter()
                 .map(|coord| match made.get(*coord).cloned().transpose() {
-                    Ok(tile) => Ok(tile.filter(|tile| tile.bytes.is_some())),
+                    Ok(tile) => Ok(tile.filter(|tile| tile.bytes.is_some() || !tile.cacheable)),
                     Err(error) => Err(unshare(error)),
                 })
                 .collect();
@@ -280,7 +282,7 @@ impl TileManager {
                 None => self.make(what, wanted, dimensions, aim),
             }
         };
-        if self.creator.locks.fetch_add(1, Ordering::Relaxed) % LOCKS_PER_CLEANING == LOCKS_PER_CLEANING - 1 {
+        if self.creator.locks.fetch_add(1, Ordering::Relaxed) % LOCKS_PER_CLEANING == 0 {
             locker.remove_stale(|main| {
                 if !self.options.grid.contains_tile(main) {
                     return;
@@ -305,6 +307,9 @@ impl TileManager {
 
     fn make(&self, what: &What, wanted: &[TileCoord], dimensions: &Dimensions, aim: Aim) -> Result<Made, MapError> {
         match what {
+            What::Single(coord) if self.options.data.is_some() => {
+                Ok(Made { tiles: self.make_data(*coord, dimensions, aim)?, complete: true })
+            }
             What::Single(coord) => {
                 let made = self.make_single(*coord, dimensions, aim)?;
                 let tiles = self.keep(made.into_iter().collect(), dimensions, aim.purpose)?;
@@ -316,6 +321,16 @@ impl TileManager {
                 Ok(Made { tiles: self.keep(made, dimensions, aim.purpose)?, complete: true })
             }
         }
+    }
+
+    /// A tile of data, as its source gave it.
+    fn make_data(&self, coord: TileCoord, dimensions: &Dimensions, aim: Aim) -> Result<Vec<MadeTile>, MapError> {
+        let Some(DataTiles { format, source: Some(source) }) = &self.options.data else { return Ok(Vec::new()) };
+        let grid = &self.options.grid;
+        let query = self.query(grid.tile_bbox(coord), grid.tile_size(), dimensions, aim);
+        let DataTile { bytes, cacheable } = source.data(&query, format)?;
+        let Some(bytes) = bytes else { return Ok(vec![(coord, Ok(Tile { bytes, modified: None, cacheable }))]) };
+        self.keep(vec![(Encoded { coord, bytes, single_color: None }, cacheable)], dimensions, aim.purpose)
     }
 
     /// A tile as its source gave it, if its format fits, and only if it can be read to its end.
@@ -419,10 +434,9 @@ impl TileManager {
             .collect()
     }
 
-    /// The sources' answers, merged.
-    fn ask(&self, bbox: Bbox, size: Size, dimensions: &Dimensions, aim: Aim) -> Result<Option<MapImage>, MapError> {
+    fn query(&self, bbox: Bbox, size: Size, dimensions: &Dimensions, aim: Aim) -> MapQuery {
         let options = &self.options;
-        let query = MapQuery {
+        MapQuery {
             bbox,
             size,
             srs: options.grid.srs().clone(),
@@ -432,7 +446,13 @@ impl TileManager {
             purpose: aim.purpose,
             kept: true,
             has_stale: aim.has_stale,
-        };
+        }
+    }
+
+    /// The sources' answers, merged.
+    fn ask(&self, bbox: Bbox, size: Size, dimensions: &Dimensions, aim: Aim) -> Result<Option<MapImage>, MapError> {
+        let options = &self.options;
+        let query = self.query(bbox, size, dimensions, aim);
         let clips = |source: &dyn MapSource| source.profile().coverage.as_ref().is_some_and(|coverage| coverage.clip());
         if let Some(bands) = &options.bands {
             return self.ask_for_bands(bands, &query);
@@ -937,6 +957,58 @@ mod tests {
         let cache = cache(&[&source]).with(|options| options.locker.as_mut().unwrap().directory = directory).build();
         assert!(cache.load(TILE).unwrap().bytes.is_some());
         assert_eq!((source.times_asked(), cache.number_stored()), (1, 16));
+    }
+
+    /// Has vector tiles: one with a layer called `roads` in the west, nothing in the east; fails beyond level 10.
+    #[derive(Debug)]
+    struct FakeData(mapproxy_map::SourceProfile, AtomicU32);
+
+    const VECTOR: &[u8] = b"\x1a\x0c\x0a\x05roads\x28\x80\x20\x78\x02";
+
+    impl mapproxy_map::data::DataSource for FakeData {
+        fn profile(&self) -> &mapproxy_map::SourceProfile {
+            &self.0
+        }
+        fn data(&self, query: &MapQuery, format: &mapproxy_map::data::DataFormat) -> Result<DataTile, MapError> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(format.extension(), "pbf");
+            match (query.bbox.min_x < 0.0, query.resolution() > 100.0) {
+                (true, true) => Ok(DataTile { bytes: Some(Bytes::from_static(VECTOR)), cacheable: true }),
+                (true, false) => Err(upstream_error()),
+                (false, true) => Ok(DataTile::EMPTY),
+                (false, false) => Ok(DataTile { bytes: None, cacheable: false }),
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_of_data_are_kept_as_they_come_and_checked_when_they_are_read() {
+        let source = Arc::new(FakeData(mapproxy_map::SourceProfile::new("data", options()), AtomicU32::new(0)));
+        let format = mapproxy_map::data::DataFormat::named("pbf").unwrap();
+        let data = DataTiles { format, source: Some(Arc::clone(&source) as _) };
+        let cache = cache(&[]).with(|options| options.data = Some(data.clone())).build();
+        for _ in 0..2 {
+            let tile = cache.load(TILE).unwrap();
+            assert_eq!((tile.bytes.as_deref(), tile.modified.is_some()), (Some(VECTOR), true));
+        }
+        assert_eq!(source.1.load(Ordering::SeqCst), 1);
+        assert_eq!(cache.load_kept(TILE).unwrap().bytes.as_deref(), Some(VECTOR));
+        cache.put(TILE, &VECTOR[..9]);
+        assert!(cache.load_kept(TILE).is_none());
+        assert_eq!(cache.load(TILE).unwrap().bytes.as_deref(), Some(VECTOR));
+
+        let east = cache.load(TileCoord::new(9, 6, 4)).unwrap();
+        assert!(east.bytes.is_none() && east.cacheable);
+        assert!(cache.load(TileCoord::new(1, 1, 11)).is_err());
+        let stand_in = cache.load(TileCoord::new(2000, 1, 11)).unwrap();
+        assert!(stand_in.bytes.is_none() && !stand_in.cacheable);
+        assert_eq!(cache.number_stored(), 1);
+
+        let marked = self::cache(&[]).with(|options| {
+            options.data = Some(data);
+            options.rescaling = Some(crate::Rescaling::Up(1));
+        });
+        assert!(TileManager::new(marked.options).unwrap_err().contains("pbf tiles are passed on as they are"));
     }
 
     #[test]

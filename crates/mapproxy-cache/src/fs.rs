@@ -171,7 +171,10 @@ pub(crate) fn explain(error: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "; a directory lies where a file is needed",
         _ => "",
     };
-    format!("{error}{advice}")
+    // Errors of temporary files name these; whoever tells of the error names the file that is meant.
+    let text = error.to_string();
+    let reason = text.split_once(" at path ").map_or(&*text, |(reason, _)| reason);
+    format!("{reason}{advice}")
 }
 
 #[cfg(test)]
@@ -210,6 +213,14 @@ mod tests {
         fs::write(base.path().join("a"), b"").unwrap();
         let error = write_atomic(&base.path().join("a/b/c.png"), b"x", Permissions::default()).unwrap_err();
         assert!(explain(&error).contains("a file lies where a directory is needed"), "{error:?}");
+    }
+
+    #[test]
+    fn a_reason_is_the_same_for_all_files() {
+        let base = tempfile::tempdir().unwrap();
+        let error = tempfile::Builder::new().tempfile_in(base.path().join("missing")).unwrap_err();
+        assert!(error.to_string().contains("missing"));
+        assert_eq!(explain(&error), "No such file or directory (os error 2)");
     }
 
     #[test]

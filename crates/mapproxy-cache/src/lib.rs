@@ -28,7 +28,7 @@ pub use filter::{Spacing, Watermark};
 pub use fs::Permissions;
 pub use key::TileKey;
 pub use lock::{LockError, TileLock, TileLocker};
-pub use manager::{Creation, ManagerOptions, Rescaling, TileManager};
+pub use manager::{Creation, DataTiles, ManagerOptions, Rescaling, TileManager};
 pub use refresh::RefreshBefore;
 pub use renderd::Renderd;
 pub use tile::Tile;

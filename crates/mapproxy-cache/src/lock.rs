@@ -38,6 +38,9 @@ const POLL: Duration = Duration::from_millis(10);
 /// How much older than the timeout an unlocked file must be to count as left behind.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Lock files removed in one go: somebody waits for the tile.
+const MOST_REMOVED: u32 = 500;
+
 /// A locked tile; free again when dropped.
 #[derive(Debug)]
 pub struct TileLock {
@@ -128,7 +131,11 @@ impl TileLocker {
     pub fn remove_stale(&self, sweep: impl Fn(TileCoord)) {
         let Some(oldest) = SystemTime::now().checked_sub(self.timeout + GRACE) else { return };
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let mut removed = 0;
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if removed == MOST_REMOVED {
+                break;
+            }
             let is_lock = path.extension().is_some_and(|extension| extension == "lck");
             let modified = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
             if is_lock
@@ -137,6 +144,7 @@ impl TileLocker {
                 && file.try_lock().is_ok()
             {
                 let lock = TileLock { file, path, left_behind: true };
+                removed += 1;
                 if let Some(tile) = self.tile_of(&lock.path) {
                     sweep(tile);
                 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use mapproxy_grid::{Coverage, MetaGrid, TileCoord, TileGrid};
 use mapproxy_image::bands::BandMerge;
 use mapproxy_image::{ImageFormat, ImageOptions, MapImage, codec, mask};
+use mapproxy_map::data::{DataFormat, DataSource};
 use mapproxy_map::dimension::{Dimension, is_same_dimension};
 use mapproxy_map::{Access, Dimensions, MapError, MapSource, Purpose};
 use mapproxy_trace::{self as trace, Place};
@@ -49,6 +50,15 @@ pub enum Rescaling {
     Down(u8),
 }
 
+/// Tiles that are no pictures: kept and served as they come.
+#[derive(Clone, Debug)]
+pub struct DataTiles {
+    /// Their format.
+    pub format: DataFormat,
+    /// Who has the missing ones; `None`: only what is stored.
+    pub source: Option<Arc<dyn DataSource>>,
+}
+
 /// The parts of a [`TileManager`].
 #[derive(Debug)]
 pub struct ManagerOptions {
@@ -67,6 +77,8 @@ pub struct ManagerOptions {
     pub sources: Vec<Arc<dyn MapSource>>,
     /// Makes one picture of the bands of all sources, in place of laying their pictures over each other.
     pub bands: Option<BandMerge>,
+    /// In place of the sources, where the tiles are no pictures.
+    pub data: Option<DataTiles>,
     /// Names of the dimensions that the sources ask for. Others, which strangers may send at will, do not tell tiles apart.
     pub dimensions: Vec<String>,
     /// The dimensions of the layers that show this cache. Tiles of other values than theirs are made, but not kept: there
@@ -128,7 +140,17 @@ impl TileManager {
         }
         let any_box = options.sources.iter().filter(|source| matches!(source.profile().access, Access::AnyBox)).count();
         let meta = meta_size != (1, 1) || meta_buffer > 0;
-        let mode = if options.sources.is_empty() {
+        let mode = if let Some(data) = &options.data {
+            let clips = options.coverage.as_ref().is_some_and(Coverage::clip);
+            let drawn = !options.sources.is_empty() || options.bands.is_some() || options.watermark.is_some();
+            if drawn || options.rescaling.is_some() || clips {
+                return Err(format!(
+                    "cache {cache}: {} tiles are passed on as they are; they cannot be merged, drawn on, scaled or cut",
+                    data.format.extension()
+                ));
+            }
+            if data.source.is_some() { Mode::Single } else { Mode::StoredOnly }
+        } else if options.sources.is_empty() {
             Mode::StoredOnly
         } else if meta && any_box == options.sources.len() {
             Mode::Meta(MetaGrid::new(Arc::clone(&options.grid), meta_size, meta_buffer))
@@ -163,6 +185,11 @@ impl TileManager {
     /// Options of the tiles.
     pub fn image(&self) -> &Arc<ImageOptions> {
         &self.options.image
+    }
+
+    /// The format of the tiles, where they are no pictures.
+    pub fn data_format(&self) -> Option<&DataFormat> {
+        self.options.data.as_ref().map(|data| &data.format)
     }
 
     /// Those of a query's dimensions that tell tiles apart: in lower case, sorted by name.
@@ -334,9 +361,9 @@ impl TileManager {
             .collect())
     }
 
-    /// Forgets a tile that turned out to be no picture, so that it is created anew. One that nobody can create stays for
+    /// Forgets a tile that turned out to be unreadable, so that it is created anew. One that nobody can create stays for
     /// its owner to look at.
-    pub(crate) fn discard(&self, coord: TileCoord, dimensions: &Dimensions, reason: &dyn std::fmt::Display) {
+    pub fn discard(&self, coord: TileCoord, dimensions: &Dimensions, reason: &dyn std::fmt::Display) {
         let TileCoord { x, y, z } = coord;
         let (cache, key) = (&self.options.name, TileKey { coord, dimensions: Arc::clone(dimensions) });
         if self.is_stored_only() {
@@ -420,7 +447,11 @@ impl TileManager {
 
     fn judge(&self, key: &TileKey, stored: Option<StoredTile>, oldest: Option<SystemTime>) -> Kept {
         let Some(StoredTile { bytes, meta }) = stored else { return Kept::Missing };
-        if let Err(damage) = codec::whole(&bytes) {
+        let damage: Option<Box<dyn std::error::Error>> = match self.data_format() {
+            None => codec::whole(&bytes).err().map(Into::into),
+            Some(format) => format.check(&bytes).err().map(Into::into),
+        };
+        if let Some(damage) = damage {
             let (cache, TileCoord { x, y, z }, size) = (&self.options.name, key.coord, bytes.len());
             let fate = if self.is_stored_only() { "left out" } else { "made anew" };
             self.damaged.about(key, |more| {

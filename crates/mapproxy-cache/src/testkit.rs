@@ -188,6 +188,7 @@ pub(crate) fn cache_in(base: Arc<tempfile::TempDir>, sources: &[&Arc<FakeSource>
         permissions: Permissions::default(),
     };
     let options = ManagerOptions {
+        data: None,
         dimensions: Vec::new(),
         announced: Vec::new(),
         name: "test".into(),

@@ -216,6 +216,11 @@ impl Coding {
     }
 }
 
+/// The client takes what is compressed by gzip.
+pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {
+    Accepted::of(request).gzip > 0
+}
+
 /// How much a client likes each form, in thousandths; identity only if it says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Accepted {

@@ -7,6 +7,7 @@ use mapproxy_cache::TileManager;
 pub use mapproxy_config::checked::KeywordList;
 use mapproxy_grid::{MapExtent, ResolutionRange, TileGrid};
 use mapproxy_image::ImageOptions;
+use mapproxy_map::data::DataFormat;
 use mapproxy_map::info::InfoSource;
 use mapproxy_map::legend::LegendSource;
 use mapproxy_map::{Dimension, MapSource};
@@ -188,10 +189,34 @@ impl TileSet {
 
     /// The format of the tiles as requests and addresses name it (`png`). Tiles of mixed formats are asked for as PNG.
     pub fn format(&self) -> &str {
+        if let Some(format) = self.data_format() {
+            return format.extension();
+        }
         match self.image().format.as_ref().map_or("png", |format| format.ext()) {
             "mixed" => "png",
             ext => ext,
         }
+    }
+
+    /// The media type that capabilities say the tiles have.
+    pub fn media_type(&self) -> String {
+        match self.data_format() {
+            Some(format) => format.media_type().to_owned(),
+            None => format!("image/{}", self.format()),
+        }
+    }
+
+    /// Whether a request that names this format means the tiles'.
+    pub(crate) fn is_of_format(&self, name: &str) -> bool {
+        match self.data_format() {
+            Some(format) => format.is_called(name),
+            None => name.strip_prefix("image/").unwrap_or(name) == self.format(),
+        }
+    }
+
+    /// The format of tiles that are no pictures.
+    pub fn data_format(&self) -> Option<&DataFormat> {
+        self.manager.data_format()
     }
 
     /// Of the tiles' pictures.

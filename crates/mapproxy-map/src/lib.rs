@@ -5,6 +5,7 @@
 //! [`InfoSource`](info::InfoSource) to say, what a map means for a [`LegendSource`](legend::LegendSource).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod data;
 pub mod dimension;
 mod error;
 pub mod info;

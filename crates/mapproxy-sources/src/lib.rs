@@ -40,7 +40,7 @@ pub use ogcapi::{
 pub use on_error::{OnErrorRule, OnErrors};
 pub use picture_server::TransparentColor;
 pub use raster::{RasterOptions, RasterSource};
-pub use seed_only::SeedOnly;
+pub use seed_only::{SeedOnly, SeedOnlyData};
 pub use tile::{TileOptions, TileSource};
 pub use wms::{HttpMethod, WmsOptions, WmsSource, WmsVersion};
 pub use wms_info::{MAX_INFO_BYTES, WmsInfo, WmsInfoOptions};

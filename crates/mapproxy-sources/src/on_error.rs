@@ -31,7 +31,6 @@ impl OnErrors {
         OnErrors { rules }
     }
 
-    /// The picture for a failure, or the failure where no rule is made for it.
     /// The picture of `size` for a failure to answer `query`; the failure, where no rule is made for it.
     pub(crate) fn instead_of(
         &self,
@@ -52,7 +51,7 @@ impl OnErrors {
     }
 
     /// The rule for a failure with or without a status.
-    fn rule(&self, status: Option<u16>) -> Option<&OnErrorRule> {
+    pub(crate) fn rule(&self, status: Option<u16>) -> Option<&OnErrorRule> {
         let rule = |status: Option<u16>| self.rules.iter().rev().find(|rule| rule.status == status);
         status.and_then(|status| rule(Some(status))).or_else(|| rule(None))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mapproxy_image::MapImage;
+use mapproxy_map::data::{DataFormat, DataSource, DataTile};
 use mapproxy_map::{MapError, MapQuery, MapSource, Purpose, SourceProfile};
 
 /// A source that is asked only to fill caches.
@@ -15,6 +16,32 @@ impl SeedOnly {
     /// Keeps requests of [`Purpose::Serve`] from `inner`.
     pub fn new(inner: Arc<dyn MapSource>) -> Self {
         SeedOnly { inner }
+    }
+}
+
+/// The same for tiles of data.
+#[derive(Debug)]
+pub struct SeedOnlyData {
+    inner: Arc<dyn DataSource>,
+}
+
+impl SeedOnlyData {
+    /// Keeps requests of [`Purpose::Serve`] from `inner`.
+    pub fn new(inner: Arc<dyn DataSource>) -> Self {
+        SeedOnlyData { inner }
+    }
+}
+
+impl DataSource for SeedOnlyData {
+    fn profile(&self) -> &SourceProfile {
+        self.inner.profile()
+    }
+
+    fn data(&self, query: &MapQuery, format: &DataFormat) -> Result<DataTile, MapError> {
+        match query.purpose {
+            Purpose::Seed => self.inner.data(query, format),
+            Purpose::Serve => Ok(DataTile::EMPTY),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mapproxy_client::{Credentials, HttpClient, RedactedUrl, UpstreamRequest};
 use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, TileCoord, TileGrid};
 use mapproxy_image::{ImageOptions, MapImage};
+use mapproxy_map::data::{DataFormat, DataSource, DataTile};
 use mapproxy_map::{Access, MapError, MapQuery, MapSource, SourceProfile};
 use mapproxy_trace::{self as trace, Place};
 
@@ -78,6 +79,39 @@ impl TileSource {
             log_target: LOG,
         };
         server.fetch(&request, query)
+    }
+
+    /// The tile as it comes, compressed or not.
+    fn fetch_data(&self, tile: TileCoord, query: &MapQuery, format: &DataFormat) -> Result<DataTile, MapError> {
+        let name = &self.profile.name;
+        let url = self.url.url(tile, &self.grid.tile_bbox(tile), format.extension());
+        let mut request = UpstreamRequest::get(url).with_credentials(self.credentials.clone());
+        request.headers.push(("Accept-Encoding".to_owned(), "gzip".to_owned()));
+        let response = match self.client.send(&request) {
+            Ok(response) => response,
+            Err(error) if error.status() == Some(204) => return Ok(DataTile::EMPTY),
+            Err(error) => return self.no_data(query, answer::client_error(name, error)),
+        };
+        let unusable = |reason| answer::no_image(name, "response is not a tile", &request.url, reason);
+        let coding = response.headers.iter().find(|(name, _)| name == "content-encoding");
+        if let Some((_, coding)) = coding.filter(|(_, coding)| !matches!(&**coding, "gzip" | "x-gzip" | "identity")) {
+            return self.no_data(query, unusable(format!("content encoding is {coding}")));
+        }
+        if let Err(damage) = format.check(&response.body) {
+            let url = RedactedUrl::new(&request.url);
+            log::warn!(target: LOG, "{name}: response is not a tile: {url}: {}", answer::excerpt(&response));
+            return self.no_data(query, unusable(damage.to_string()));
+        }
+        Ok(DataTile { bytes: Some(response.body), cacheable: true })
+    }
+
+    /// Nothing, where a rule is made for the failure: its colour is for pictures.
+    fn no_data(&self, query: &MapQuery, error: MapError) -> Result<DataTile, MapError> {
+        let MapError::Upstream { status, .. } = &error else { return Err(error) };
+        let rule = self.on_error.rule(*status).filter(|rule| !(rule.authorize_stale && query.has_stale));
+        let Some(rule) = rule else { return Err(error) };
+        log::warn!(target: LOG, "{error}");
+        Ok(DataTile { bytes: None, cacheable: rule.cacheable })
     }
 }
 
@@ -156,6 +190,23 @@ impl MapSource for TileSource {
         }
         let tile = tile_of(&self.grid, query, &self.profile.name)?;
         tile.map(|tile| self.fetch(tile, query)).transpose()
+    }
+}
+
+impl DataSource for TileSource {
+    fn profile(&self) -> &SourceProfile {
+        &self.profile
+    }
+
+    fn data(&self, query: &MapQuery, format: &DataFormat) -> Result<DataTile, MapError> {
+        let _place = trace::within(|| Place::Source(Arc::clone(&self.profile.name)));
+        if !self.profile.covers(query)? {
+            return Ok(DataTile::EMPTY);
+        }
+        match tile_of(&self.grid, query, &self.profile.name)? {
+            Some(tile) => self.fetch_data(tile, query, format),
+            None => Ok(DataTile::EMPTY),
+        }
     }
 }
 
@@ -255,6 +306,51 @@ mod tests {
             assert!(!image.cacheable());
             assert_eq!(image.pixels().unwrap().single_color(), Some(Color::rgb(1, 2, 3)));
         }
+    }
+
+    /// A vector tile with a layer called `roads`.
+    const VECTOR: &[u8] = b"\x1a\x0c\x0a\x05roads\x28\x80\x20\x78\x02";
+
+    #[test]
+    fn tiles_of_data_are_passed_on_as_they_come() {
+        let packed = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[0x55; 20], &[1, 2, 3, 4, 30, 0, 0, 0]].concat();
+        for (body, coding) in [(VECTOR, None), (&packed, Some("gzip")), (&packed, None)] {
+            let mut answer = response("application/x-protobuf", body.to_vec());
+            answer.headers.extend(coding.map(|coding| ("content-encoding".to_owned(), coding.to_owned())));
+            let client = ScriptedClient::new(move |_| Ok(answer.clone()));
+            let query = query(&grid(Origin::LowerLeft), TileCoord::new(1, 0, 2));
+            let format = DataFormat::named("pbf").unwrap();
+            let tile = source(&client, OnErrors::default()).data(&query, &format).unwrap();
+            assert_eq!((tile.bytes.as_deref(), tile.cacheable), (Some(body), true));
+            assert_eq!(client.urls(), ["http://h/2/1/3.pbf"]);
+            assert_eq!(client.requests()[0].headers, [("Accept-Encoding".to_owned(), "gzip".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_tile_of_data_is_an_error_unless_a_rule_makes_it_an_empty_one() {
+        let format = DataFormat::named("mvt").unwrap();
+        let query = query(&grid(Origin::LowerLeft), TileCoord::new(0, 0, 1));
+        let mut packed = response("application/x-protobuf", VECTOR.to_vec());
+        packed.headers.push(("content-encoding".to_owned(), "br".to_owned()));
+        let html = response("text/html", b"<h1>no</h1>".to_vec());
+        let cut = response("application/x-protobuf", VECTOR[..9].to_vec());
+        for answer in [packed, html, cut, response("application/x-protobuf", Vec::new())] {
+            let client = ScriptedClient::new(move |_| Ok(answer.clone()));
+            let error = source(&client, OnErrors::default()).data(&query, &format).unwrap_err();
+            assert!(error.to_string().contains("response is not a tile"), "{error}");
+        }
+        let failing = |status, rules| source(&ScriptedClient::failing(status), rules).data(&query, &format);
+        assert!(failing(404, OnErrors::default()).is_err());
+        let rule =
+            OnErrorRule { status: Some(404), color: Color::TRANSPARENT, cacheable: true, authorize_stale: false };
+        let rules = OnErrors::new(vec![rule.clone(), OnErrorRule { status: None, cacheable: false, ..rule }]);
+        for (status, cacheable) in [(404, true), (500, false)] {
+            let tile = failing(status, rules.clone()).unwrap();
+            assert_eq!((tile.bytes, tile.cacheable), (None, cacheable));
+        }
+        let nothing = failing(204, OnErrors::default()).unwrap();
+        assert_eq!((nothing.bytes, nothing.cacheable), (None, true));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod authorization;
 mod caches_elsewhere;
 mod coverages;
+mod data_tiles;
 mod dimensions;
 mod embedding;
 mod explanations;

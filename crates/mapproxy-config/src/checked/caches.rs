@@ -110,6 +110,8 @@ pub struct CacheFormat {
     pub extension: Arc<str>,
     /// Whether opaque tiles are stored as JPEG and all others as PNG.
     pub mixed: bool,
+    /// Whether the tiles are no pictures: passed on as they come.
+    pub data: bool,
 }
 
 /// Permissions of what a cache makes, as `chmod` takes them; `None` leaves it to the umask.

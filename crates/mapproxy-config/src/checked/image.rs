@@ -40,6 +40,26 @@ pub fn format_extension(format: &str) -> &str {
     subtype.split_once(';').map_or(subtype, |(name, _)| name).trim()
 }
 
+/// Formats of tiles that are no pictures: names, media type, extension.
+const DATA_FORMATS: [(&[&str], &str, &str); 5] = [
+    (&["application/vnd.mapbox-vector-tile", "mvt"], "application/vnd.mapbox-vector-tile", "mvt"),
+    (&["application/x-protobuf", "pbf"], "application/vnd.mapbox-vector-tile", "pbf"),
+    (&["application/json", "json"], "application/json", "json"),
+    (&["application/geo+json", "geojson"], "application/geo+json", "geojson"),
+    (&["application/vnd.quantized-mesh", "terrain"], "application/vnd.quantized-mesh", "terrain"),
+];
+
+/// Media type and extension of tiles that are no pictures, by a media type or a short name.
+pub fn data_format(name: &str) -> Option<(&'static str, &'static str)> {
+    let (_, media_type, extension) = DATA_FORMATS.iter().find(|(names, _, _)| names.contains(&name))?;
+    Some((media_type, extension))
+}
+
+/// All names of formats of tiles that are no pictures.
+pub fn data_format_names() -> impl Iterator<Item = &'static str> {
+    DATA_FORMATS.iter().flat_map(|(names, _, _)| names.iter().copied())
+}
+
 /// Options of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Encoding {

@@ -74,6 +74,20 @@ impl Resolver<'_> {
         let permissions = self.permissions(backend, &path);
 
         let refs = refs?;
+        let is_data = format.as_ref().is_some_and(|format| format.0.data);
+        self.check_data(name, raw, &refs, sources, is_data, &path);
+        if is_data {
+            self.data_caches.insert(Arc::clone(name));
+            if let Ok(Some(coverage)) = &coverage
+                && coverage.clip
+            {
+                self.findings.error(
+                    raw.span,
+                    path.as_str(),
+                    "tiles that are no pictures cannot be cut: `clip` has no meaning",
+                );
+            }
+        }
         let meta_size = meta_size?;
         let meta_buffer = meta_buffer?;
         let is_single = matches!(refs.as_slice(), [SourceRef { target: SourceTarget::Source { .. }, .. }]);
@@ -192,6 +206,18 @@ impl Resolver<'_> {
     fn cache_format(&mut self, raw: &raw::Cache, path: &str) -> Option<(CacheFormat, Arc<str>)> {
         let name: Arc<str> = raw.format.as_ref().map_or_else(|| Arc::from("image/png"), |name| Arc::clone(&name.value));
         let span = raw.format.as_ref().map(|name| name.span).unwrap_or_default();
+        if self.globals.image.start(Some(&name)).format.is_none()
+            && let Some((media_type, extension)) = crate::checked::image::data_format(&name)
+        {
+            if let Some(request) = &raw.request_format {
+                let message =
+                    format!("tiles of format '{name}' are passed on as they come: request_format has no meaning");
+                self.findings.error(request.span, format!("{path}.request_format"), message);
+            }
+            let (mime, extension) = (Arc::from(media_type), Arc::from(extension));
+            let format = CacheFormat { name, mime: Arc::clone(&mime), extension, mixed: false, data: true };
+            return Some((format, mime));
+        }
         let (name, mime) = match self.globals.image.start(Some(&name)).format {
             Some(mime) => (name, mime),
             // MapProxy has always stored PNG here; `png24` and the like are written in many configurations.
@@ -223,7 +249,66 @@ impl Resolver<'_> {
         }
         let extension = Arc::from(crate::checked::image::format_extension(&mime));
         let mime = if mixed { Arc::from("image/png") } else { mime };
-        Some((CacheFormat { name, mime, extension, mixed }, request_format))
+        Some((CacheFormat { name, mime, extension, mixed, data: false }, request_format))
+    }
+
+    /// Tiles that are no pictures are not merged, drawn on, scaled or made into pictures.
+    fn check_data(
+        &mut self,
+        name: &Name,
+        raw: &raw::Cache,
+        refs: &[SourceRef],
+        sources: &IndexMap<Name, Source>,
+        is_data: bool,
+        path: &str,
+    ) {
+        for reference in refs {
+            let (comes_from_data, may_be_data) = match &reference.target {
+                SourceTarget::Cache(below) => [self.data_caches.contains(below); 2].into(),
+                SourceTarget::Source { name, .. } => {
+                    let is_tile = |source: &Source| matches!(source.kind, SourceKind::Tile(_));
+                    (false, sources.get(name).is_some_and(is_tile))
+                }
+            };
+            let at = &reference.origin;
+            if comes_from_data && !is_data {
+                let message = format!("cache '{name}' needs pictures, and the tiles of this cache are none");
+                self.findings.error(at.span, Arc::clone(&at.path), message);
+            } else if is_data && !may_be_data {
+                let message = format!(
+                    "cache '{name}' has tiles that are no pictures: only a source of type 'tile', or another such cache, \
+                     has them"
+                );
+                self.findings.error(at.span, Arc::clone(&at.path), message);
+            }
+        }
+        if !is_data {
+            return;
+        }
+        let mut refuse = |span: Option<Span>, what: &str| {
+            if let Some(span) = span {
+                let message = format!("cache '{name}' has tiles that are no pictures, passed on as they come: {what}");
+                self.findings.error(span, path, message);
+            }
+        };
+        let bands = raw.sources.as_ref().filter(|sources| matches!(sources.value, CacheSources::Bands(_)));
+        refuse(bands.map(|sources| sources.span), "they have no bands");
+        if refs.len() > 1 && bands.is_none() {
+            refuse(
+                raw.sources.as_ref().map(|sources| sources.span),
+                "they cannot be merged, so there can be only one source",
+            );
+        }
+        refuse(raw.image.as_ref().map(|image| image.span), "`image` has no meaning");
+        refuse(raw.watermark.as_ref().map(|watermark| watermark.span), "nothing can be drawn on them");
+        let rescaled = raw.upscale_tiles.as_ref().or(raw.downscale_tiles.as_ref());
+        refuse(rescaled.map(|levels| levels.span), "they cannot be scaled");
+        let links = raw.link_single_color_images.as_ref().filter(|link| !matches!(link.value, BoolOrText::Bool(false)));
+        refuse(links.map(|link| link.span), "they have no colours to link them by");
+        let bulk = raw.bulk_meta_tiles.as_ref().filter(|bulk| bulk.value);
+        refuse(bulk.map(|bulk| bulk.span), "they are asked for one by one, not in meta tiles");
+        let direct = raw.use_direct_from_level.as_ref().or(raw.use_direct_from_res.as_ref()).map(|value| value.span);
+        refuse(direct, "there are no maps to be drawn of the source");
     }
 
     fn global(&self) -> Option<&raw::GlobalCache> {

@@ -54,6 +54,8 @@ pub(crate) struct Resolver<'r> {
     broken_grids: Vec<Name>,
     /// WMS sources without layers of their own: right only if all who use them name layers.
     without_layers: rustc_hash::FxHashMap<Name, Span>,
+    /// Caches whose tiles are no pictures.
+    data_caches: rustc_hash::FxHashSet<Name>,
 }
 
 /// The whole of a configuration.
@@ -84,6 +86,7 @@ pub(crate) fn document(
         globals,
         broken_grids: Vec::new(),
         without_layers: rustc_hash::FxHashMap::default(),
+        data_caches: rustc_hash::FxHashSet::default(),
     };
 
     let grids = resolver.grids(sections, &reachable);

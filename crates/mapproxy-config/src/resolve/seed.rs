@@ -34,6 +34,7 @@ pub(crate) fn document(
         globals: config.globals.clone(),
         broken_grids: Vec::new(),
         without_layers: rustc_hash::FxHashMap::default(),
+        data_caches: rustc_hash::FxHashSet::default(),
     };
     if let Some(views) = &raw.views {
         let message = "`views` are not supported any more: use `seeds`, `cleanups` and `coverages`";

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mapproxy_cache::{
-    CachedMap, CachedTiles, Creation, ManagerOptions, RefreshBefore, Renderd, Rescaling, Spacing, TileLocker,
-    TileManager, Watermark,
+    CachedMap, CachedTiles, Creation, DataTiles, ManagerOptions, RefreshBefore, Renderd, Rescaling, Spacing,
+    TileLocker, TileManager, Watermark,
 };
 use mapproxy_config::Origin;
 use mapproxy_config::checked::caches::{Cache, RescaleFrom};
@@ -12,6 +12,7 @@ use mapproxy_config::checked::{self, CacheGrid, SourceKind, SourceTarget, UseDir
 use mapproxy_grid::{Coverage, MapExtent, ResolutionRange, SupportedSrs, TileGrid};
 use mapproxy_image::bands::{BandMerge, BandPart};
 use mapproxy_image::{Color, ImageFormat, ImageOptions, PixelMode, message};
+use mapproxy_map::data::{DataFormat, DataSource};
 use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
 use mapproxy_map::{Access, MapSource, SourceProfile};
 
@@ -24,8 +25,8 @@ use super::stores::permissions;
 pub(super) struct BuiltCache {
     /// Its tiles, by grid in the order of the configuration.
     pub(super) managers: Vec<Arc<TileManager>>,
-    /// Maps for the WMS.
-    pub(super) map: Arc<dyn MapSource>,
+    /// Maps for the WMS; `None` where the tiles are no pictures.
+    pub(super) map: Option<Arc<dyn MapSource>>,
     /// The area with tiles; `None`: as far as the grids reach.
     pub(super) extent: Option<MapExtent>,
 }
@@ -49,18 +50,25 @@ impl Parts<'_> {
         let mut direct = None;
         for grid_config in &config.grids {
             let grid = self.grid(&grid_config.grid)?;
-            let sources = self.sources_of(config, &grid, &image)?;
-            direct = direct.or_else(|| sources.first().cloned());
+            let drawn = match config.format.data {
+                true => Drawn { sources: Vec::new(), data: Some(self.data_tiles(config, &grid)?) },
+                false => Drawn { sources: self.sources_of(config, &grid, &image)?, data: None },
+            };
+            direct = direct.or_else(|| drawn.sources.first().cloned());
             let resolutions = if config.rescale.is_some() {
                 ResolutionRange::default()
             } else {
-                sources.iter().map(|source| source.profile().resolutions).reduce(|a, b| a.union(&b)).unwrap_or_default()
+                drawn.profiles().map(|profile| profile.resolutions).reduce(|a, b| a.union(&b)).unwrap_or_default()
             };
-            let extent = self.told(&config.at, extent_of(coverage.as_ref(), &sources))?;
-            let manager = self.manager(config, grid_config, grid, sources, Arc::clone(&image), coverage.clone())?;
+            let extent = self.told(&config.at, extent_of(coverage.as_ref(), &drawn))?;
+            let manager = self.manager(config, grid_config, grid, drawn, Arc::clone(&image), coverage.clone())?;
             grids.push(BuiltGrid { manager: Arc::new(manager), resolutions, extent });
         }
         let extent = grids.first().and_then(|first| first.extent.clone());
+        if config.format.data {
+            let managers = grids.into_iter().map(|grid| grid.manager).collect();
+            return Some(BuiltCache { managers, map: None, extent });
+        }
         let map = self.cached_map(config, &grids, &image, Some(u64::from(config.max_tile_limit)))?;
         let map = match (&config.use_direct_from, direct) {
             (Some(from), Some(source)) if config.sources.len() == 1 => {
@@ -87,7 +95,7 @@ impl Parts<'_> {
             (Some(_), _) => return self.error(&config.at, "use_direct_from_level/res only supports single sources"),
             (None, _) => map,
         };
-        Some(BuiltCache { managers: grids.into_iter().map(|grid| grid.manager).collect(), map, extent })
+        Some(BuiltCache { managers: grids.into_iter().map(|grid| grid.manager).collect(), map: Some(map), extent })
     }
 
     fn manager(
@@ -95,7 +103,7 @@ impl Parts<'_> {
         config: &Cache,
         grid_config: &CacheGrid,
         grid: Arc<TileGrid>,
-        sources: Vec<Arc<dyn MapSource>>,
+        drawn: Drawn,
         image: Arc<ImageOptions>,
         coverage: Option<Coverage>,
     ) -> Option<TileManager> {
@@ -116,9 +124,10 @@ impl Parts<'_> {
             store,
             locker,
             renderd: self.renderd()?,
-            sources,
+            sources: drawn.sources,
             bands: config.bands.as_ref().map(bands),
-            image,
+            data: drawn.data,
+            image: if config.format.data { Arc::new(ImageOptions::new(ImageFormat::png())) } else { image },
             creation: Creation {
                 meta_size: (columns, rows),
                 meta_buffer: config.meta_buffer,
@@ -172,6 +181,42 @@ impl Parts<'_> {
             }
         }
         names
+    }
+
+    /// Where the tiles of a cache come from that are no pictures.
+    fn data_tiles(&self, config: &Cache, grid: &Arc<TileGrid>) -> Option<DataTiles> {
+        let Some(format) = DataFormat::named(&config.format.name) else {
+            return self.error(&config.at, format!("tiles of format {} are not known", config.format.name));
+        };
+        let source: Option<Arc<dyn DataSource>> = match config.sources.first() {
+            None => None,
+            Some(reference) => Some(match &reference.target {
+                SourceTarget::Source { name, .. } => self.data_source(name)?,
+                SourceTarget::Cache(name) => {
+                    let below = self.cache(name)?;
+                    let fitting = below.managers.iter().find(|manager| grid.is_subset_of(manager.grid()));
+                    let same = |manager: &&Arc<TileManager>| {
+                        manager.data_format().is_some_and(|below| below.kind() == format.kind())
+                    };
+                    let Some(manager) = fitting.filter(same) else {
+                        let message = format!(
+                            "tiles that are no pictures can only be taken over as they are: cache {name} has none of \
+                             format {} in a grid that contains {}",
+                            config.format.name,
+                            grid.name()
+                        );
+                        return self.error(&reference.origin, message);
+                    };
+                    let profile = SourceProfile {
+                        extent: below.extent.clone(),
+                        access: Access::TilesOf(Arc::clone(grid)),
+                        ..SourceProfile::new(Arc::clone(name), Arc::clone(manager.image()))
+                    };
+                    Arc::new(CachedTiles::new(Arc::clone(manager), profile))
+                }
+            }),
+        };
+        Some(DataTiles { format, source })
     }
 
     /// The sources of a cache in one of its grids, bottom to top.
@@ -232,7 +277,7 @@ impl Parts<'_> {
     fn cache_as_source(&self, name: &str, _image: &Arc<ImageOptions>, at: &Origin) -> Option<Arc<dyn MapSource>> {
         let config = self.config.caches.get(name)?;
         let built = self.cache(name)?;
-        let resolutions = built.map.profile().resolutions;
+        let resolutions = built.map.as_ref()?.profile().resolutions;
         let grids: Vec<BuiltGrid> = built
             .managers
             .iter()
@@ -271,6 +316,19 @@ impl Parts<'_> {
     }
 }
 
+/// Where the tiles of a cache come from: pictures of some, or data of one.
+struct Drawn {
+    sources: Vec<Arc<dyn MapSource>>,
+    data: Option<DataTiles>,
+}
+
+impl Drawn {
+    fn profiles(&self) -> impl Iterator<Item = &SourceProfile> {
+        let data = self.data.as_ref().and_then(|data| data.source.as_ref());
+        self.sources.iter().map(|source| source.profile()).chain(data.map(|source| source.profile()))
+    }
+}
+
 /// What is known of a cache in one grid.
 struct BuiltGrid {
     manager: Arc<TileManager>,
@@ -279,14 +337,11 @@ struct BuiltGrid {
 }
 
 /// The area of a cache: its coverage, else that of its sources where all have one.
-fn extent_of(
-    coverage: Option<&Coverage>,
-    sources: &[Arc<dyn MapSource>],
-) -> Result<Option<MapExtent>, mapproxy_grid::TransformError> {
+fn extent_of(coverage: Option<&Coverage>, drawn: &Drawn) -> Result<Option<MapExtent>, mapproxy_grid::TransformError> {
     if let Some(coverage) = coverage {
         return Ok(Some(coverage.extent()));
     }
-    union_of_extents(sources.iter().map(|source| source.profile().extent.as_ref()))
+    union_of_extents(drawn.profiles().map(|profile| profile.extent.as_ref()))
 }
 
 /// The area around all; `None` as soon as one is unlimited, or where there are none.
@@ -324,4 +379,19 @@ fn watermark(config: &checked::Watermark) -> Watermark {
     let color = Color([red, green, blue, config.opacity]);
     let style = message::Watermark { text: config.text.clone(), font_size: config.font_size as f32, color };
     Watermark { style, spacing: if config.wide { Spacing::Wide } else { Spacing::Narrow } }
+}
+
+#[cfg(test)]
+mod tests {
+    use mapproxy_config::checked::image::{data_format, data_format_names};
+
+    use super::*;
+
+    #[test]
+    fn all_formats_of_data_that_can_be_configured_are_known() {
+        for name in data_format_names() {
+            let format = DataFormat::named(name).unwrap();
+            assert_eq!(data_format(name), Some((format.media_type(), format.extension())), "{name}");
+        }
+    }
 }

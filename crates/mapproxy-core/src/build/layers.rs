@@ -155,7 +155,14 @@ impl Parts<'_> {
 
     fn layer_source(&self, source: &SourceRef) -> Option<Arc<dyn MapSource>> {
         match &source.target {
-            SourceTarget::Cache(name) => Some(Arc::clone(&self.cache(name)?.map)),
+            SourceTarget::Cache(name) => {
+                let map = self.cache(name)?.map.clone();
+                if map.is_none() {
+                    let message = format!("the tiles of cache {name} are no pictures: services of maps leave them out");
+                    self.warning(&source.origin, message);
+                }
+                map
+            }
             SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref(), None)? {
                 SourceUse::Map(source) => Some(source),
                 SourceUse::NoMap => None,

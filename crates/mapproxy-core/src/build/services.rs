@@ -25,9 +25,10 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
     let config = parts.config;
     let services = &config.services;
     let tile_layers = parts.tile_layers();
+    let pictures = with_pictures(&tile_layers);
     let mut routes: HashMap<&'static str, Arc<dyn Service>> = HashMap::new();
 
-    let wms = services.wms.as_ref().map(|wms| parts.wms(wms, &tile_layers));
+    let wms = services.wms.as_ref().map(|wms| parts.wms(wms, &pictures));
     let wms = match wms {
         Some(options) => Some(options?),
         None => None,
@@ -40,13 +41,13 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
         Some(wmts) => Some(Arc::new(wmts?)),
         None => None,
     };
-    let ogcapi = services.ogcapi.as_ref().map(|ogcapi| parts.ogcapi(ogcapi, root, &tile_layers));
+    let ogcapi = services.ogcapi.as_ref().map(|ogcapi| parts.ogcapi(ogcapi, root, &pictures));
     let ogcapi = match ogcapi {
         Some(options) => Some(OgcApi::new(options?)),
         None => None,
     };
     let kml = services.kml.as_ref();
-    let kml = kml.map(|kml| Arc::new(parts.tms(&kml.md, kml.use_grid_names, None, tile_layers.clone())));
+    let kml = kml.map(|kml| Arc::new(parts.tms(&kml.md, kml.use_grid_names, None, pictures.clone())));
     let demo_layers = if services.demo.is_some() { tile_layers.clone() } else { Vec::new() };
     let tms = services.tms.as_ref().map(|tms| {
         let origin = tms.origin_nw.then_some(Origin::UpperLeft);
@@ -106,6 +107,15 @@ pub(super) fn app(parts: &Parts<'_>) -> Option<App> {
     let welcome = Welcome { has_demo: services.demo.is_some() };
     let documents = Documents::new(config.globals.compression);
     Some(App::new(routes, origin, proxies, observer, welcome, parts.extras.gate.clone(), documents))
+}
+
+/// The layers without tiles that are no pictures.
+fn with_pictures(layers: &[TileLayer]) -> Vec<TileLayer> {
+    let only_pictures = |layer: &TileLayer| {
+        let sets: Vec<_> = layer.tile_sets.iter().filter(|set| set.data_format().is_none()).cloned().collect();
+        (!sets.is_empty()).then(|| TileLayer { tile_sets: sets, ..layer.clone() })
+    };
+    layers.iter().filter_map(only_pictures).collect()
 }
 
 impl Parts<'_> {

@@ -8,9 +8,10 @@ use mapproxy_config::checked::caches::Cache;
 use mapproxy_config::checked::{self, HttpMethod, HttpOptions, Source, SourceKind, WmsVersion};
 use mapproxy_grid::{Bbox, ResolutionRange, SupportedSrs, TileGrid};
 use mapproxy_map::MapSource;
+use mapproxy_map::data::DataSource;
 use mapproxy_sources::{
-    self as sources, DebugSource, OnErrorRule, OnErrors, RasterOptions, RasterSource, SeedOnly, TileOptions,
-    TileSource, TransparentColor, WmsOptions, WmsSource,
+    self as sources, DebugSource, OnErrorRule, OnErrors, RasterOptions, RasterSource, SeedOnly, SeedOnlyData,
+    TileOptions, TileSource, TransparentColor, WmsOptions, WmsSource,
 };
 
 use super::explanations::with_layers;
@@ -50,19 +51,7 @@ impl Parts<'_> {
                 };
                 Arc::new(WmsSource::new(options, client))
             }
-            SourceKind::Tile(tile) => {
-                let client = self.client(&tile.http, tile.concurrent_requests, &config.at)?;
-                let options = TileOptions {
-                    name: Arc::clone(&config.name),
-                    url: tile.url.clone(),
-                    grid: self.grid(&tile.grid)?,
-                    image: self.image_options(&tile.image.options),
-                    coverage,
-                    resolutions,
-                    on_error: on_errors(&tile.on_error),
-                };
-                Arc::new(self.told(&config.at, TileSource::new(options, client))?)
-            }
+            SourceKind::Tile(tile) => Arc::new(self.tile_source(config, tile)?),
             SourceKind::Raster(raster) => {
                 let srs = match &raster.srs {
                     Some(code) => Some(self.srs(code, &config.at)?),
@@ -100,6 +89,30 @@ impl Parts<'_> {
             SourceKind::Debug => Arc::new(DebugSource::new(&config.name, coverage, resolutions)),
         };
         Some(SourceUse::Map(if config.seed_only { Arc::new(SeedOnly::new(built)) } else { built }))
+    }
+
+    /// A source of tiles that are no pictures; the configuration has been checked for its being one of tiles.
+    pub(super) fn data_source(&self, name: &str) -> Option<Arc<dyn DataSource>> {
+        let config = self.config.sources.get(name)?;
+        let SourceKind::Tile(tile) = &config.kind else {
+            return self.error(&config.at, "only a source of type 'tile' has tiles that are no pictures");
+        };
+        let built: Arc<dyn DataSource> = Arc::new(self.tile_source(config, tile)?);
+        Some(if config.seed_only { Arc::new(SeedOnlyData::new(built)) } else { built })
+    }
+
+    fn tile_source(&self, config: &Source, tile: &checked::TileSource) -> Option<TileSource> {
+        let client = self.client(&tile.http, tile.concurrent_requests, &config.at)?;
+        let options = TileOptions {
+            name: Arc::clone(&config.name),
+            url: tile.url.clone(),
+            grid: self.grid(&tile.grid)?,
+            image: self.image_options(&tile.image.options),
+            coverage: self.coverage(config.coverage.as_ref()).ok()?,
+            resolutions: resolutions(&config.resolution),
+            on_error: on_errors(&tile.on_error),
+        };
+        self.told(&config.at, TileSource::new(options, client))
     }
 
     fn wms_options(&self, config: &Source, wms: &checked::WmsSource, layers: Option<&[String]>) -> Option<WmsOptions> {

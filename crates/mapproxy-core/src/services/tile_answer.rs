@@ -1,20 +1,25 @@
 //! What the tiled services have in common: fetching a tile and answering with it.
 
+use std::io::Read as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use flate2::read::MultiGzDecoder;
+use http::header::{CONTENT_ENCODING, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use mapproxy_cache::{Tile, TileManager};
 use mapproxy_grid::{Coverage, MapExtent, Origin, Size, TileCoord, TileGrid};
 use mapproxy_image::{Codec, Color, ImageFormat, ImageOptions, MapImage, PixelMode, Pixels, mask};
+use mapproxy_map::data::{DataFormat, DataKind, is_gzip};
 use mapproxy_map::{Dimensions, MapError};
 use mapproxy_trace as trace;
 
 use crate::auth::{Operation, TilePermit, Visible};
 use crate::conditional::Validators;
 use crate::decorate::{Decorators, Picture};
-use crate::response::{forbid_caching, keep_private, respond};
+use crate::documents::accepts_gzip;
+use crate::response::{forbid_caching, keep_private, plain, respond};
 use crate::{CacheState, Incoming, Response};
 
 /// How long a request may take.
@@ -64,6 +69,9 @@ pub(crate) fn answer(permit: &TilePermit<'_>, wanted: &Wanted<'_>) -> Option<Res
     let request = wanted.request.headers;
     let max_age = permit.max_age().unwrap_or(max_age);
     let manager = permit.manager();
+    if let Some(format) = manager.data_format() {
+        return data(permit, wanted, format, max_age);
+    }
     if wanted.decorators.concern(wanted.operation) {
         // Somebody else's code, which may take its time.
         return (patience == Patience::Unlimited).then(|| decorated(permit, wanted));
@@ -83,6 +91,86 @@ pub(crate) fn answer(permit: &TilePermit<'_>, wanted: &Wanted<'_>) -> Option<Res
         return Some(Ok(whole(manager, tile, max_age, request)));
     }
     Some(clipped(manager, permit.coord(), tile, areas))
+}
+
+/// A tile that is no picture: as it is kept, or not at all. Nobody can draw on it or cut it, so one that reaches beyond
+/// what may be seen is not shown.
+fn data(
+    permit: &TilePermit<'_>,
+    wanted: &Wanted<'_>,
+    format: &DataFormat,
+    max_age: Duration,
+) -> Option<Result<Response, MapError>> {
+    let (manager, headers) = (permit.manager(), wanted.request.headers);
+    if !matches!(permit.visible(), Visible::All) {
+        return Some(Ok(keep_private(without_data(format))));
+    }
+    let tile = match fetch(manager, permit.coord(), wanted.dimensions, wanted.patience)? {
+        Ok(tile) => tile,
+        Err(error) => return Some(Err(error)),
+    };
+    let Some(bytes) = tile.bytes else {
+        let response = without_data(format);
+        return Some(Ok(match tile.cacheable {
+            true => Validators { etag: None, modified: None, max_age }.apply(headers, response),
+            false => forbid_caching(response),
+        }));
+    };
+    let is_packed = is_gzip(&bytes);
+    let unpacks = is_packed && !accepts_gzip(headers);
+    let bytes = match unpacks {
+        false => bytes,
+        // Takes its time.
+        true if wanted.patience == Patience::None => return None,
+        true => match unpacked(&bytes) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let reason = format!("cannot be unpacked: {error}");
+                manager.discard(permit.coord(), &manager.own_dimensions(wanted.dimensions), &reason);
+                return Some(Err(MapError::Store { cache: Arc::clone(manager.name()), reason }));
+            }
+        },
+    };
+    let length = bytes.len() as u64;
+    let mut response = respond(StatusCode::OK, format.media_type(), bytes);
+    if is_packed {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        if !unpacks {
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+    if !tile.cacheable {
+        return Some(Ok(forbid_caching(response)));
+    }
+    response.extensions_mut().insert(CacheState::Hit);
+    let validators = match tile.modified {
+        Some(modified) => Validators::of_stored(modified, length, max_age),
+        None => Validators { etag: None, modified: None, max_age },
+    };
+    Some(Ok(validators.apply(headers, response)))
+}
+
+/// There is nothing here. Vector tiles without anything are usual, and their clients know this answer.
+fn without_data(format: &DataFormat) -> Response {
+    match format.kind() {
+        DataKind::Vector => respond(StatusCode::NO_CONTENT, format.media_type(), Bytes::new()),
+        DataKind::Json | DataKind::GeoJson | DataKind::QuantizedMesh => {
+            plain(StatusCode::NOT_FOUND, "there is no tile here")
+        }
+    }
+}
+
+/// As much as any tile may hold.
+const MAX_UNPACKED: u64 = 256 << 20;
+
+fn unpacked(bytes: &[u8]) -> std::io::Result<Bytes> {
+    let mut plain = Vec::with_capacity(bytes.len() * 4);
+    let mut limited = MultiGzDecoder::new(bytes).take(MAX_UNPACKED + 1);
+    limited.read_to_end(&mut plain)?;
+    if plain.len() as u64 > MAX_UNPACKED {
+        return Err(std::io::Error::other(format!("it holds more than {} MiB", MAX_UNPACKED >> 20)));
+    }
+    Ok(plain.into())
 }
 
 fn fetch(

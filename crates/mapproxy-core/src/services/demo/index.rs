@@ -60,6 +60,8 @@ struct Link {
 struct TiledRow {
     name: String,
     format: String,
+    /// Tiles of data have no page that shows them.
+    has_pictures: bool,
     sets: Vec<SetLink>,
 }
 
@@ -149,7 +151,8 @@ fn rows(visible: &Tiled<'_>, tms: Option<&std::sync::Arc<Tms>>) -> Vec<TiledRow>
         let grid = set.grid();
         let srs = grid.srs().code().to_owned();
         let index = rows.iter().position(|row| row.name == **name).unwrap_or_else(|| {
-            rows.push(TiledRow { name: (*name).to_owned(), format: set.format().to_owned(), sets: Vec::new() });
+            let (name, format) = ((*name).to_owned(), set.format().to_owned());
+            rows.push(TiledRow { name, format, has_pictures: set.data_format().is_none(), sets: Vec::new() });
             rows.len() - 1
         });
         let sets = &mut rows[index].sets;

@@ -17,9 +17,10 @@ pub(super) struct Tiled<'a> {
 }
 
 impl<'a> Tiled<'a> {
-    /// Those of one layer.
+    /// Those of one layer, as far as they are pictures and can be shown.
     pub(super) fn of_layer(&self, name: &str) -> Vec<&'a TileSet> {
-        self.sets.iter().filter(|(layer, _)| *layer == name).map(|(_, set)| *set).collect()
+        let is_shown = |(layer, set): &&(&str, &TileSet)| *layer == name && set.data_format().is_none();
+        self.sets.iter().filter(is_shown).map(|(_, set)| *set).collect()
     }
 }
 

@@ -94,10 +94,10 @@ impl Tms {
         );
         let ext = map.tiles.format();
         let (width, height) = (grid.tile_size().width, grid.tile_size().height);
-        let ext = escape(ext);
+        let (ext, media_type) = (escape(ext), escape(&map.tiles.media_type()));
         let _ = writeln!(
             xml,
-            "  <TileFormat width=\"{width}\" height=\"{height}\" mime-type=\"image/{ext}\" extension=\"{ext}\"/>\n  \
+            "  <TileFormat width=\"{width}\" height=\"{height}\" mime-type=\"{media_type}\" extension=\"{ext}\"/>\n  \
              <TileSets profile=\"{}\">",
             map.profile
         );

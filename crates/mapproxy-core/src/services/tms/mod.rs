@@ -274,8 +274,8 @@ impl Tms {
         let (y, ext) = y_ext.split_once('.').ok_or_else(|| invalid_request(request))?;
         let place = parse_place(request, [z, x, y])?;
         let map = self.find(layer, spec, dialect)?;
-        let format = map.tiles.format();
-        if ext != format {
+        if !map.tiles.is_of_format(ext) {
+            let format = map.tiles.format();
             return Err(TmsError::NotFound(format!("invalid format ({ext}). this tile set only supports ({format})")));
         }
         let grid = map.tiles.grid();

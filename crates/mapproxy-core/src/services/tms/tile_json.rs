@@ -5,6 +5,7 @@
 
 use http::StatusCode;
 use mapproxy_grid::{Bbox, MapExtent, Origin, Srs};
+use mapproxy_map::data::DataKind;
 use serde::Serialize;
 
 use super::{Dialect, TileMap, Tms, TmsError};
@@ -35,8 +36,11 @@ struct TileJson<'a> {
     /// Of the pictures; not in the specification, but widely understood.
     format: &'a str,
     /// Pixels of a side; not in the specification, but renderers that assume 512 read it.
-    #[serde(rename = "tileSize")]
-    tile_size: u32,
+    #[serde(rename = "tileSize", skip_serializing_if = "Option::is_none")]
+    tile_size: Option<u32>,
+    /// Required of vector tiles (3.3). What is in ours nobody looks into: none is described.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vector_layers: Option<[(); 0]>,
 }
 
 impl Tms {
@@ -82,7 +86,8 @@ impl Tms {
 
     fn describe<'a>(&self, map: &'a TileMap, extent: &MapExtent, maxzoom: u8, script: &str) -> TileJson<'a> {
         let grid = map.tiles.grid();
-        let format = map.tiles.format();
+        let (format, data) = (map.tiles.format(), map.tiles.data_format());
+        let is_vector = data.is_some_and(|format| format.kind() == DataKind::Vector);
         // `xyz` counts rows from the north.
         let origin = self.options.tiles_origin.unwrap_or(grid.origin());
         let query = if origin == Origin::UpperLeft { "" } else { "?origin=nw" };
@@ -100,8 +105,10 @@ impl Tms {
             maxzoom,
             bounds: [min_x, min_y, max_x, max_y],
             center: ((min_x + max_x) / 2.0, (min_y + max_y) / 2.0, zoom),
-            format,
-            tile_size: grid.tile_size().width,
+            // By this name, whatever the address: what libraries look for.
+            format: if is_vector { "pbf" } else { format },
+            tile_size: data.is_none().then(|| grid.tile_size().width),
+            vector_layers: is_vector.then_some([]),
         }
     }
 }

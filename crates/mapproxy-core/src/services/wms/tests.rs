@@ -451,6 +451,7 @@ fn tile_layer(bench: &Bench) -> Arc<TileLayer> {
         store: None,
         locker: None,
         renderd: None,
+        data: None,
         sources: vec![bench.source("tiles", Answer::Color(RED))],
         bands: None,
         image: Arc::new(ImageOptions::new(ImageFormat::png())),

@@ -161,7 +161,7 @@ fn write_layer(
         let _ = writeln!(xml, "        <LegendURL format=\"image/png\" xlink:href=\"{}\"/>", escape_config(&url));
     }
     xml.push_str("      </Style>\n");
-    element(xml, 6, "Format", Some(&format!("image/{format}")));
+    element(xml, 6, "Format", Some(&escape(&layer.media_type)));
     for format in info_formats {
         element(xml, 6, "InfoFormat", Some(&escape(&format.media_type)));
     }
@@ -214,7 +214,7 @@ fn write_layer(
                 "      <ResourceURL format=\"{format}\" resourceType=\"{kind}\" template=\"{url}{path}\"/>"
             );
         };
-        resource(&format!("image/{format}"), "tile", &path(template));
+        resource(&escape(&layer.media_type), "tile", &path(template));
         for info_format in info_formats {
             let Some(template) = info_template else { continue };
             let path = path(template).replace("{InfoFormat}", &escape(&info_format.suffix));

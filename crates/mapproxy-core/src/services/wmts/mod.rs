@@ -70,6 +70,7 @@ struct WmtsLayer {
     abstract_: Option<String>,
     /// `png`, `jpeg`: of all its matrix sets.
     format: String,
+    media_type: String,
     extent: MapExtent,
     sets: Vec<TileSet>,
     dimensions: Vec<Arc<Dimension>>,
@@ -118,12 +119,23 @@ impl Wmts {
                 );
             }
             let Some(first) = sets.first() else { continue };
-            let format = first.format().to_owned();
+            let (format, media_type) = (first.format().to_owned(), first.media_type());
             let extent = first.extent.clone();
             by_name.insert(layer.name.clone(), layers.len());
             let (name, title, abstract_) = (layer.name, layer.title, layer.metadata.abstract_.clone());
             let (dimensions, info, legend_urls) = (layer.dimensions, layer.info, layer.legend_urls);
-            layers.push(WmtsLayer { name, title, abstract_, format, extent, sets, dimensions, info, legend_urls });
+            layers.push(WmtsLayer {
+                name,
+                title,
+                abstract_,
+                format,
+                media_type,
+                extent,
+                sets,
+                dimensions,
+                info,
+                legend_urls,
+            });
         }
         Wmts { layers, by_name, options, documents: KeptDocuments::default() }
     }
@@ -235,9 +247,8 @@ impl Wmts {
             WmtsError::invalid(format!("unknown tilematrixset: {}", wanted.matrix_set), Some("tilematrixset"))
         })?;
         if let Some(format) = wanted.format.filter(|format| !format.is_empty()) {
-            let ext = format.strip_prefix("image/").unwrap_or(format);
-            let own = set.format();
-            if ext != own {
+            if !set.is_of_format(format) {
+                let (ext, own) = (format.strip_prefix("image/").unwrap_or(format), set.format());
                 let message = format!("invalid format ({ext}). this tile set only supports ({own})");
                 return Err(WmtsError::invalid(message, Some("format")));
             }
