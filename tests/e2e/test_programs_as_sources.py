@@ -30,8 +30,10 @@ STYLE = """\
 <Map srs="+init=epsg:3857" background-color="rgb(240,210,50)">
   <Style name="north"><Rule><PolygonSymbolizer fill="rgb(40,160,60)"/></Rule></Style>
   <Style name="east"><Rule><PolygonSymbolizer fill="rgb(220,40,40)"/></Rule></Style>
+  <Style name="black"><Rule><PolygonSymbolizer fill="rgb(10,10,10)"/></Rule></Style>
   <Layer name="north" srs="epsg:4326"><StyleName>north</StyleName>{north}</Layer>
   <Layer name="north-east" srs="epsg:4326"><StyleName>east</StyleName>{east}</Layer>
+  <Layer name="landmark" srs="epsg:4326"><StyleName>black</StyleName>{landmark}</Layer>
 </Map>
 """
 
@@ -46,10 +48,11 @@ services: {wms: {srs: ['EPSG:4326', 'EPSG:3857', 'EPSG:25832']}, wmts: }
 layers:
   - {name: cached, title: Cached, sources: [cached]}
   - {name: north, title: North, sources: ['style:north']}
+  - {name: landmark, title: Landmark, sources: ['style:landmark']}
   - {name: broken, title: Broken, sources: [broken]}
 caches: {cached: {grids: [GLOBAL_WEBMERCATOR], sources: [style]}}
 sources:
-  style: {type: mapnik, mapfile: style.xml, layers: [north, north-east], multithreaded: true}
+  style: {type: mapnik, mapfile: style.xml, layers: [north, north-east, landmark], multithreaded: true}
   broken: {type: mapnik, mapfile: broken.xml}
 globals: {cache: {base_dir: cache, meta_size: [2, 2], meta_buffer: 8}, image: {paletted: false}}
 """
@@ -75,7 +78,8 @@ def check_quarters(server):
 @pytest.fixture
 def style(folder):
     """Files of Mapnik in the folder of the configuration."""
-    text = STYLE.format(north=AREA.format(-179, 0, 179, 84), east=AREA.format(0, 0, 179, 84))
+    areas = {"north": (-179, 0, 179, 84), "east": (0, 0, 179, 84), "landmark": (9, 49, 11, 51)}
+    text = STYLE.format(**{name: AREA.format(*edges) for name, edges in areas.items()})
     (folder / "style.xml").write_text(text)
     (folder / "broken.xml").write_text("<Map>")
     return folder / "style.xml"
@@ -88,8 +92,9 @@ def test_mapnik_draws_maps_of_any_system_and_with_chosen_layers(serve, style):
         assert_colour(world, place, colour)
     north = decode(server.get_map("north", "EPSG:4326", (-180, -90, 180, 90), (400, 200)).body)
     assert_colour(north, (0.7, 0.2), GREEN)
-    national = decode(server.get_map("north", "EPSG:25832", (471666, 5439109, 671666, 5639109), (400, 400)).body)
-    assert_colour(national, (0.5, 0.5), GREEN)
+    national = decode(server.get_map("landmark", "EPSG:25832", (471666, 5439109, 671666, 5639109), (400, 400)).body)
+    assert_colour(national, (0.5, 0.5), BLACK)
+    assert_colour(national, (0.05, 0.5), YELLOW)
 
     broken = server.get_map("broken", "EPSG:4326", (-180, -90, 180, 90), (400, 200))
     assert b"Could not draw the map" in broken.body and b"broken.xml" not in broken.body
