@@ -13,6 +13,10 @@ const SNAP: f64 = 1.0 / (1 << 26) as f64;
 pub(super) fn merged(polygons: MultiPolygon) -> MultiPolygon {
     let usable = polygons.0.into_iter().filter(|polygon| polygon.exterior().0.len() >= 4);
     let oriented = MultiPolygon(usable.map(|polygon| polygon.orient(Direction::Default)).collect());
+    // What has no size cannot be scaled to the library's grid.
+    if oriented.bounding_rect().is_none_or(|rect| rect.width().max(rect.height()) < 1e-30) {
+        return MultiPolygon(Vec::new());
+    }
     if let [only] = oriented.0.as_slice()
         && is_rectangle(only)
     {

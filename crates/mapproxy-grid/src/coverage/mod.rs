@@ -188,8 +188,10 @@ impl Coverage {
 
     fn from_read(read: parse::Read, srs: Srs) -> Result<Coverage, CoverageError> {
         let coords = || read.polygons.iter().flat_map(algebra::rings).flat_map(|ring| &ring.0);
-        if let Some(wrong) = coords().find(|c| !c.x.is_finite() || !c.y.is_finite()) {
-            return Err(CoverageError::Parse(format!("the coordinate {} {} is no number", wrong.x, wrong.y)));
+        // No reference system has larger ones, and areas of larger ones could not be computed.
+        let is_known = |number: f64| number.abs() <= 1e30;
+        if let Some(wrong) = coords().find(|c| !is_known(c.x) || !is_known(c.y)) {
+            return Err(CoverageError::Parse(format!("{} {} is no coordinate", wrong.x, wrong.y)));
         }
         let polygons = algebra::merged(algebra::simplified(read.polygons));
         let coverage = Self::from_multi_polygon(polygons, srs)?;
@@ -300,16 +302,23 @@ mod tests {
     #[test]
     fn texts_without_polygons_are_empty_and_nonsense_names_its_line() {
         let read = |text: &str| Coverage::from_wkt(text, Srs::wgs84()).unwrap_err();
-        for text in
-            ["", "\n\n", "POINT(1 1)", "POLYGON EMPTY", "POLYGON((0 0,0 0,0 0,0 0))", "POLYGON((0 0,1 1,2 2,0 0))"]
-        {
+        for text in [
+            "",
+            "\n\n",
+            "POINT(1 1)",
+            "POLYGON EMPTY",
+            "POLYGON((0 0,1e-200 0,1e-200 1e-200,0 1e-200,0 0))",
+            "POLYGON((0 0,0 0,0 0,0 0))",
+            "POLYGON((0 0,1 1,2 2,0 0))",
+        ] {
             assert!(matches!(read(text), CoverageError::Empty), "{text}");
         }
         for text in ["\ngarbage", "\nSRID=4326;POLYGON((0 0,1 0,1 1,0 0))", "\nPOLYGON((0 0,1 0"] {
             let error = read(text).to_string();
             assert!(error.starts_with("not a polygon: WKT in line 2: "), "{text}: {error}");
         }
-        for text in ["POLYGON((0 0,nan 0,1 1,0 0))", "POLYGON((0 0,1e999 0,1 1,0 0))"] {
+        let too_large = "POLYGON((0 0,1e300 0,1e300 1e300,-1e300 1e300,0 0))";
+        for text in ["POLYGON((0 0,nan 0,1 1,0 0))", "POLYGON((0 0,1e999 0,1 1,0 0))", too_large] {
             assert!(matches!(read(text), CoverageError::Parse(_)), "{text}");
         }
     }
