@@ -11,6 +11,7 @@ mod explanations;
 mod global_auth;
 mod http_semantics;
 mod kml;
+mod never_stored;
 mod ogcapi;
 mod sources;
 mod tile_json;
