@@ -1,5 +1,5 @@
-//! What lies in files and buckets that others write: bundles of compact caches with bytes changed and cut off, and what
-//! services of objects may answer. Tiles may be missing, but nothing panics, hangs, or takes more memory than there is
+//! What lies in files and buckets that others write: bundles of compact caches with bytes changed and cut off, what
+//! services of objects may answer, headers and directories of PMTiles. Tiles may be missing, but nothing panics, hangs, or takes more memory than there is
 //! reason for, and what is stored afterwards is found.
 //!
 //! An input is a byte that says what it is for, and either changes (three bytes for the place, one for the length, as
@@ -20,6 +20,7 @@ use mapproxy_cache::store::layout::Layout;
 use mapproxy_cache::store::objects::{
     AzureBlob, AzureBlobOptions, Connection, ObjectOptions, ObjectService, S3, S3Options,
 };
+use mapproxy_cache::store::pmtiles::fuzzing;
 use mapproxy_cache::store::{CompactStore, ObjectStore, TileData, TileStore};
 use mapproxy_cache::{Permissions, TileKey};
 use mapproxy_client::testkit::ScriptedClient;
@@ -27,10 +28,11 @@ use mapproxy_grid::TileCoord;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&kind, rest)) = data.split_first() else { return };
-    match kind % 4 {
+    match kind % 5 {
         0 => bundle(Version::V1, rest),
         1 => bundle(Version::V2, rest),
-        _ => objects(kind % 4 == 2, rest),
+        4 => fuzzing::read(rest),
+        kind => objects(kind == 2, rest),
     }
 });
 

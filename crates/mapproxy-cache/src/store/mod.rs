@@ -16,6 +16,7 @@ mod file_sweep;
 pub mod layout;
 mod lenient;
 pub mod objects;
+pub mod pmtiles;
 mod presence;
 pub mod redis;
 pub mod sqlite;
@@ -26,6 +27,7 @@ pub use couchdb::CouchdbStore;
 pub use file::FileStore;
 pub use lenient::Lenient;
 pub use objects::ObjectStore;
+pub use pmtiles::PmtilesStore;
 pub use redis::RedisStore;
 
 /// Facts about a store.

@@ -26,6 +26,8 @@ pub enum CacheStore {
     Sqlite(SqliteStore),
     /// `type: geopackage`.
     Geopackage(GeopackageStore),
+    /// `type: pmtiles`: the file.
+    Pmtiles(PathBuf),
     /// `type: custom`: made by the program around us.
     Custom(CustomStore),
     /// `type: redis`.
@@ -40,7 +42,7 @@ impl CacheStore {
     /// The directory that tiles are written to, for stores of files.
     pub fn directory(&self) -> Option<&Path> {
         match self {
-            CacheStore::Disabled | CacheStore::Redis(_) | CacheStore::Couchdb(_) => None,
+            CacheStore::Disabled | CacheStore::Pmtiles(_) | CacheStore::Redis(_) | CacheStore::Couchdb(_) => None,
             CacheStore::File(file) => Some(&file.directory),
             CacheStore::Compact(compact) => Some(&compact.directory),
             CacheStore::Mbtiles(mbtiles) => mbtiles.file.parent(),

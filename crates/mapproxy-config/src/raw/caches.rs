@@ -118,10 +118,12 @@ pub enum CacheBackend {
     Memory(MemoryBackend),
     /// `type: tiered`, not known to MapProxy 7.0.0
     Tiered(TieredBackend),
+    /// `type: pmtiles`, not known to MapProxy 7.0.0
+    Pmtiles(PmtilesBackend),
 }
 
 /// The names of [`CacheBackend`]'s variants in configurations.
-pub(crate) const CACHE_TYPES: [&str; 12] = [
+pub(crate) const CACHE_TYPES: [&str; 13] = [
     "file",
     "sqlite",
     "mbtiles",
@@ -134,6 +136,7 @@ pub(crate) const CACHE_TYPES: [&str; 12] = [
     "custom",
     "memory",
     "tiered",
+    "pmtiles",
 ];
 
 impl CacheBackend {
@@ -152,6 +155,7 @@ impl CacheBackend {
             Self::Custom(_) => "custom",
             Self::Memory(_) => "memory",
             Self::Tiered(_) => "tiered",
+            Self::Pmtiles(_) => "pmtiles",
         }
     }
 
@@ -182,6 +186,7 @@ impl CacheBackend {
             Self::Custom(backend) => &backend.common,
             Self::Memory(backend) => &backend.common,
             Self::Tiered(backend) => &backend.common,
+            Self::Pmtiles(backend) => &backend.common,
         }
     }
 }
@@ -201,6 +206,7 @@ impl FromNode for CacheBackend {
             "azureblob" => FromNode::from_node(node, reader).map(Self::AzureBlob),
             "memory" => FromNode::from_node(node, reader).map(Self::Memory),
             "tiered" => FromNode::from_node(node, reader).map(Self::Tiered),
+            "pmtiles" => FromNode::from_node(node, reader).map(Self::Pmtiles),
             _ => FromNode::from_node(node, reader).map(Self::Custom),
         }
     }
@@ -306,6 +312,13 @@ record! {
         /// In seconds.
         sqlite_timeout: f64,
         sqlite_wal: bool,
+    }
+}
+
+record! {
+    /// `type: pmtiles`
+    pub struct PmtilesBackend with common: BackendCommon {
+        filename: Text [required],
     }
 }
 

@@ -1,4 +1,4 @@
-//! Stores that are files of SQLite: `mbtiles`, `sqlite` and `geopackage`.
+//! Stores that are single files: those of SQLite (`mbtiles`, `sqlite` and `geopackage`) and `pmtiles`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::stores::{Place, by_names};
 use crate::checked::{CacheStore, GeopackageFiles, GeopackageStore, MbtilesStore, SqliteOptions, SqliteStore};
 use crate::diagnostic::Severity;
 use crate::position::Spanned;
-use crate::raw::{GeopackageBackend, MbtilesBackend, SqliteBackend, Text};
+use crate::raw::{GeopackageBackend, MbtilesBackend, PmtilesBackend, SqliteBackend, Text};
 
 /// How long SQLite files that others have locked are waited for.
 const SQLITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,6 +77,18 @@ impl Resolver<'_> {
         // MapProxy has no options for these.
         let options = SqliteOptions { timeout: SQLITE_TIMEOUT, wal: false };
         Some(CacheStore::Geopackage(GeopackageStore { files, table, options }))
+    }
+
+    pub(super) fn pmtiles_store(&mut self, pmtiles: &PmtilesBackend, place: &Place<'_>) -> Option<CacheStore> {
+        let filename = pmtiles.filename.as_ref()?;
+        if filename.value.contains("://") {
+            let message = "archives of PMTiles on servers are not supported: only files are read";
+            let help = "fetch the archive and name the file".to_owned();
+            let path = format!("{}.cache.filename", place.path);
+            self.findings.add(Severity::Error, filename.span, path, message, Some(help));
+            return None;
+        }
+        Some(CacheStore::Pmtiles(self.database(Some(filename), "pmtiles", place)))
     }
 
     /// The file of a cache: beside the configuration if it says so by `./`, else below the directory of caches.

@@ -80,6 +80,7 @@ impl Resolver<'_> {
             CacheBackend::Mbtiles(mbtiles) => self.mbtiles_store(mbtiles, place)?,
             CacheBackend::Sqlite(sqlite) => self.sqlite_store(sqlite, place)?,
             CacheBackend::Geopackage(geopackage) => self.geopackage_store(geopackage, place)?,
+            CacheBackend::Pmtiles(pmtiles) => self.pmtiles_store(pmtiles, place)?,
             CacheBackend::Custom(_) => CacheStore::Custom(CustomStore { directory: below_base(place) }),
             CacheBackend::Redis(redis) => CacheStore::Redis(self.redis_store(redis, place)?),
             CacheBackend::Couchdb(couchdb) => CacheStore::Couchdb(self.couchdb_store(couchdb, place)?),

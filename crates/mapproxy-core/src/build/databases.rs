@@ -1,12 +1,14 @@
-//! Stores that are files of SQLite.
+//! Stores that are single files: those of SQLite, and PMTiles.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use mapproxy_cache::store::pmtiles::TileType;
 use mapproxy_cache::store::sqlite::geopackage::{Geopackage, GeopackageFiles, TileMatrices};
 use mapproxy_cache::store::sqlite::levels::Levels;
 use mapproxy_cache::store::sqlite::mbtiles::Mbtiles;
 use mapproxy_cache::store::sqlite::{FileOptions, SqliteStore};
-use mapproxy_cache::store::{TileStore, is_web_mercator_quad};
+use mapproxy_cache::store::{PmtilesStore, TileStore, is_web_mercator_quad};
 use mapproxy_config::checked;
 use mapproxy_config::checked::caches::Cache;
 use mapproxy_grid::{MapExtent, Origin, TileGrid, TransformError};
@@ -49,6 +51,32 @@ impl Parts<'_> {
         let table = geopackage.table.to_string();
         let store = Geopackage { files, table, matrices, options }.open(&self.databases);
         if is_one { self.made(cache, store) } else { Some(Arc::new(store)) }
+    }
+
+    pub(super) fn pmtiles_store(&self, cache: &Cache, file: &Path, grid: &Arc<TileGrid>) -> Option<Arc<dyn TileStore>> {
+        if !cache.sources.is_empty() {
+            let message =
+                "an archive of PMTiles is only read: write `sources: []`, and keep new tiles in another cache";
+            return self.error(&cache.at, message);
+        }
+        let store = self.told(&cache.at, PmtilesStore::open(file.to_path_buf(), grid))?;
+        let holds = store.header().and_then(|header| match header.tile_type {
+            TileType::Png => Some("png"),
+            TileType::Jpeg => Some("jpeg"),
+            TileType::Webp => Some("webp"),
+            _ => None,
+        });
+        if let Some(holds) = holds
+            && holds != &*cache.format.extension
+        {
+            let message = format!(
+                "{} has tiles in image/{holds}, and the format of the cache is {}; write `format: image/{holds}`",
+                file.display(),
+                cache.format.name
+            );
+            self.warning(&cache.at, message);
+        }
+        Some(Arc::new(store))
     }
 
     /// The store with its file, which is made now if tiles will be stored in it.

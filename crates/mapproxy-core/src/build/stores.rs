@@ -55,6 +55,7 @@ impl Parts<'_> {
             CacheStore::File(file) => Arc::new(file_store(cache, file)),
             CacheStore::Compact(compact) => Arc::new(self.compact_store(cache, compact)),
             CacheStore::Mbtiles(mbtiles) => self.mbtiles_store(cache, mbtiles, grid)?,
+            CacheStore::Pmtiles(file) => self.pmtiles_store(cache, file, grid)?,
             CacheStore::Sqlite(sqlite) => Arc::new(self.sqlite_store(cache, sqlite)),
             CacheStore::Geopackage(geopackage) => self.geopackage_store(cache, geopackage, grid)?,
             CacheStore::S3(s3) => {
