@@ -282,7 +282,7 @@ impl TileManager {
                 None => self.make(what, wanted, dimensions, aim),
             }
         };
-        if self.creator.locks.fetch_add(1, Ordering::Relaxed) % LOCKS_PER_CLEANING == 0 {
+        if self.creator.locks.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOCKS_PER_CLEANING) {
             locker.remove_stale(|main| {
                 if !self.options.grid.contains_tile(main) {
                     return;

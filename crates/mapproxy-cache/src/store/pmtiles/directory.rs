@@ -5,22 +5,22 @@ use super::ArchiveError;
 /// Where the tiles `id` to `id + run_length - 1` lie, all of them the same; a directory with tiles from `id` on if
 /// `run_length` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Number of the first tile.
-    pub id: u64,
+    pub(super) id: u64,
     /// Begin in the section of tiles, or of directories.
-    pub offset: u64,
+    pub(super) offset: u64,
     /// Bytes.
-    pub length: u32,
+    pub(super) length: u32,
     /// Number of tiles.
-    pub run_length: u32,
+    pub(super) run_length: u32,
 }
 
 /// Entries that one directory may have: more would not fit into memory, nor into what writers make.
 const MAX_ENTRIES: usize = 4 << 20;
 
 /// Reads a directory that has been decompressed.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
     let mut numbers = Numbers { bytes };
     let count = usize::try_from(numbers.next()?).ok().filter(|count| *count <= MAX_ENTRIES);
     // Each entry has four numbers of at least a byte.
@@ -56,7 +56,7 @@ const TOO_MANY: ArchiveError = ArchiveError::Malformed("a directory is longer th
 const SENSELESS: ArchiveError = ArchiveError::Malformed("a directory has senseless entries");
 
 /// The bytes of a directory before compression.
-pub fn serialize(entries: &[Entry]) -> Vec<u8> {
+pub(super) fn serialize(entries: &[Entry]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * 6 + 4);
     push(&mut bytes, entries.len() as u64);
     let mut last = 0;
@@ -75,7 +75,7 @@ pub fn serialize(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// The entry that has tile `id`, or leads to it.
-pub fn find(entries: &[Entry], id: u64) -> Option<&Entry> {
+pub(super) fn find(entries: &[Entry], id: u64) -> Option<&Entry> {
     let at = entries.partition_point(|entry| entry.id <= id).checked_sub(1)?;
     let entry = &entries[at];
     let is_here = entry.run_length == 0 || id - entry.id < u64::from(entry.run_length);

@@ -1,10 +1,10 @@
 //! Numbers of tiles: level by level along Hilbert's curve, with the first tile in the north-west.
 
 /// The finest level whose tiles have numbers.
-pub const MAX_LEVEL: u8 = 31;
+pub(super) const MAX_LEVEL: u8 = 31;
 
 /// The number of tile `z/x/y`, rows counted from the north; `None` for tiles that do not exist.
-pub fn tile_id(z: u8, x: u32, y: u32) -> Option<u64> {
+pub(super) fn tile_id(z: u8, x: u32, y: u32) -> Option<u64> {
     if z > MAX_LEVEL || u64::from(x.max(y)) >= 1 << z {
         return None;
     }
@@ -26,7 +26,7 @@ pub fn tile_id(z: u8, x: u32, y: u32) -> Option<u64> {
 }
 
 /// The tile with a number, as level, column, row.
-pub fn tile_of(id: u64) -> Option<(u8, u32, u32)> {
+pub(super) fn tile_of(id: u64) -> Option<(u8, u32, u32)> {
     let z = (0..=MAX_LEVEL).rev().find(|z| first_id(*z) <= id)?;
     let mut rest = id - first_id(z);
     if rest >= 1 << (2 * u32::from(z)) {

@@ -246,12 +246,12 @@ impl Wmts {
         let set = layer.sets.iter().find(|set| set.grid().name() == wanted.matrix_set).ok_or_else(|| {
             WmtsError::invalid(format!("unknown tilematrixset: {}", wanted.matrix_set), Some("tilematrixset"))
         })?;
-        if let Some(format) = wanted.format.filter(|format| !format.is_empty()) {
-            if !set.is_of_format(format) {
-                let (ext, own) = (format.strip_prefix("image/").unwrap_or(format), set.format());
-                let message = format!("invalid format ({ext}). this tile set only supports ({own})");
-                return Err(WmtsError::invalid(message, Some("format")));
-            }
+        if let Some(format) = wanted.format.filter(|format| !format.is_empty())
+            && !set.is_of_format(format)
+        {
+            let (ext, own) = (format.strip_prefix("image/").unwrap_or(format), set.format());
+            let message = format!("invalid format ({ext}). this tile set only supports ({own})");
+            return Err(WmtsError::invalid(message, Some("format")));
         }
         let number = |name: &'static str, text: &str| {
             text.parse::<i64>()
