@@ -386,13 +386,18 @@ mod tests {
         Some(String::from_utf8(tile.bytes.to_vec()).unwrap())
     }
 
+    /// Tiles of so many lengths that directories of many do not shrink to one.
+    fn content(z: u8, x: u32) -> String {
+        format!("{z}/{x}").repeat(1 + (x.wrapping_mul(2_654_435_761) >> 25) as usize)
+    }
+
     /// All tiles to level `last`: those of each column are alike.
     fn archive(path: &Path, last: u8, header: Header) {
         let mut writer = PmtilesWriter::create(path).unwrap();
         for z in (0..=last).rev() {
             for x in 0..1 << z {
                 for y in 0..1 << z {
-                    writer.add(z, x, y, format!("{z}/{x}").as_bytes()).unwrap();
+                    writer.add(z, x, y, content(z, x).as_bytes()).unwrap();
                 }
             }
         }
@@ -404,24 +409,24 @@ mod tests {
     fn what_is_written_is_read_with_directories_in_directories() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a.pmtiles");
-        archive(&path, 8, Header { tile_type: TileType::Png, ..Header::default() });
+        archive(&path, 9, Header { tile_type: TileType::Png, ..Header::default() });
         let store = PmtilesStore::open(path.clone(), &grid(Origin::UpperLeft)).unwrap();
         let header = store.header().unwrap();
         assert!(header.leaves.length > 0 && header.clustered, "{header:?}");
-        assert_eq!((header.zooms, header.counts[0], header.counts[2]), ((0, 9), 87_382, 512));
+        assert_eq!((header.zooms, header.counts[0], header.counts[2]), ((0, 10), 349_526, 1024));
         assert!(header.counts[1] < header.counts[0], "runs of the same tile are one entry");
-        for z in 0..=8 {
+        for z in 0..=9 {
             for x in 0..1 << z {
                 for y in [0, (1 << z) / 2, (1 << z) - 1] {
-                    assert_eq!(text(&store, &key(x, y, z)).unwrap(), format!("{z}/{x}"));
+                    assert_eq!(text(&store, &key(x, y, z)).unwrap(), content(z, x));
                 }
             }
         }
-        assert_eq!(text(&store, &key(0, 1, 9)).unwrap(), "the north-west but one");
-        assert_eq!((text(&store, &key(1, 1, 9)), text(&store, &key(0, 0, 19))), (None, None));
+        assert_eq!(text(&store, &key(0, 1, 10)).unwrap(), "the north-west but one");
+        assert_eq!((text(&store, &key(1, 1, 10)), text(&store, &key(0, 0, 19))), (None, None));
         assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 1);
         let from_south = PmtilesStore::open(path, &grid(Origin::LowerLeft)).unwrap();
-        assert_eq!(text(&from_south, &key(0, 510, 9)).unwrap(), "the north-west but one");
+        assert_eq!(text(&from_south, &key(0, 1022, 10)).unwrap(), "the north-west but one");
     }
 
     #[test]
