@@ -225,15 +225,21 @@ pub(crate) fn cache_order<'r>(sections: Sections<'r>, findings: &mut Findings) -
     let edges: Vec<Vec<(usize, Span)>> = sections
         .caches
         .values()
-        .map(|entry| match entry.value.sources.as_ref().map(|sources| &sources.value) {
-            Some(CacheSources::List(list)) => list
-                .iter()
+        .map(|entry| {
+            let names: Vec<&Spanned<Text>> = match entry.value.sources.as_ref().map(|sources| &sources.value) {
+                Some(CacheSources::List(list)) => list.iter().collect(),
+                Some(CacheSources::Bands(bands)) => {
+                    band_entries(bands).filter_map(|band| band.source.as_ref()).collect()
+                }
+                None => Vec::new(),
+            };
+            names
+                .into_iter()
                 .filter_map(|source| match sections.resolve(&source.value, Prefer::Source) {
                     Ok(SourceTarget::Cache(name)) => Some((sections.caches.get_index_of(&name)?, source.span)),
                     _ => None,
                 })
-                .collect(),
-            _ => Vec::new(),
+                .collect()
         })
         .collect();
     let found = depth_first(&edges);

@@ -267,6 +267,7 @@ fn rules_between_caches_and_sources() {
     is_error(&cache("sources: {r: [{source: s, band: 4}]}, grids: [GLOBAL_MERCATOR]"), "4 is no band");
     is_error(&cache("sources: {r: [{source: z, band: 0}]}, grids: [GLOBAL_MERCATOR]"), "unknown source z");
     is_error(&cache("sources: {}, grids: [GLOBAL_MERCATOR]"), "at least one band");
+    is_error(&cache("sources: {r: [{source: c, band: 0}]}, grids: [GLOBAL_MERCATOR]"), "is made of itself");
     is_error(
         &cache("sources: {r: [{source: s, band: 0}]}, grids: [GLOBAL_MERCATOR], use_direct_from_level: 3"),
         "only supports single sources",

@@ -232,7 +232,10 @@ layers:
   - {name: swapped, title: Swapped, sources: [swapped]}
   - {name: grey, title: Grey, sources: [grey]}
   - {name: beyond, title: Beyond, sources: [beyond]}
+  - {name: above, title: Above, sources: [above]}
 caches:
+  above: {grids: [GLOBAL_WEBMERCATOR], sources: {r: [{source: below, band: 2}], g: [{source: below, band: 0}]}}
+  below: {grids: [GLOBAL_WEBMERCATOR], sources: [a]}
   swapped:
     grids: [GLOBAL_WEBMERCATOR]
     sources:
@@ -255,6 +258,7 @@ sources:
     let app = build(config, directory.path(), &client);
     assert_eq!(color(&app, "/wmts/swapped/GLOBAL_WEBMERCATOR/2/1/1.png"), [200, 90, 150, 77]);
     assert_eq!(color(&app, "/wmts/grey/GLOBAL_WEBMERCATOR/2/1/1.png"), [143, 143, 143, 255]);
+    assert_eq!(color(&app, "/wmts/above/GLOBAL_WEBMERCATOR/2/1/1.png"), [200, 101, 0, 255], "of a cache written later");
     fails.store(true, Ordering::SeqCst);
     let answer = get(&app, "/wmts/swapped/GLOBAL_WEBMERCATOR/6/1/1.png");
     assert_eq!(answer.status(), 200);
