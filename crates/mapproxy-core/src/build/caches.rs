@@ -226,9 +226,7 @@ impl Parts<'_> {
         grid: &Arc<TileGrid>,
         image: &Arc<ImageOptions>,
     ) -> Option<Vec<Arc<dyn MapSource>>> {
-        if config.bands.is_none()
-            && let Some(tiles) = self.tiles_of_caches(config, grid)?
-        {
+        if let Some(tiles) = self.tiles_of_caches(config, grid)? {
             return Some(tiles);
         }
         let mut sources = Vec::with_capacity(config.sources.len());
