@@ -14,6 +14,8 @@ use crate::{MapError, MapQuery};
 pub enum Access {
     /// Any.
     AnyBox,
+    /// Any, but each tile is to be asked for on its own: the picture of several, cut, is not that of one.
+    EachTile,
     /// Only those of single tiles of this grid.
     TilesOf(Arc<TileGrid>),
 }

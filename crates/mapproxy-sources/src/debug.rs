@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mapproxy_grid::{Coverage, ResolutionRange};
 use mapproxy_image::{ImageFormat, ImageOptions, MapImage, message};
-use mapproxy_map::{MapError, MapQuery, MapSource, SourceProfile};
+use mapproxy_map::{Access, MapError, MapQuery, MapSource, SourceProfile};
 use mapproxy_trace::{self as trace, Place};
 
 use crate::pyfmt::push_f64;
@@ -23,6 +23,7 @@ impl DebugSource {
             extent: coverage.as_ref().map(Coverage::extent),
             coverage,
             resolutions,
+            access: Access::EachTile,
             ..SourceProfile::new(name, Arc::new(options))
         };
         DebugSource { profile }
@@ -39,7 +40,9 @@ impl MapSource for DebugSource {
         if !self.profile.covers(query)? {
             return Ok(None);
         }
-        Ok(Some(message::overlay(&description(query), query.size, &self.profile.image)))
+        // Unlike other pictures with text, this one stands in for nothing.
+        let picture = message::overlay(&description(query), query.size, &self.profile.image);
+        Ok(Some(picture.with_cacheable(true)))
     }
 }
 
@@ -74,6 +77,7 @@ mod tests {
         let bbox = Bbox::new(0.0, 0.0, 10.0, 10.0);
         let query = MapQuery::new(bbox, Size::new(300, 100), Srs::wgs84(), ImageFormat::png());
         let image = source.render(&query).unwrap().unwrap();
+        assert!(image.cacheable(), "caches keep it");
         let pixels = image.pixels().unwrap();
         assert_eq!(pixels.size(), query.size);
         assert!(pixels.single_color().is_none() && pixels.has_transparency());

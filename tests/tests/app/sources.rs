@@ -351,3 +351,21 @@ fn where_it_is_said_so_an_old_tile_is_shown_in_place_of_a_stand_in() {
         assert_eq!(color(&app, old), [0, 255, 0, 255], "only where it is said so");
     }
 }
+
+#[test]
+fn debug_tiles_tell_each_its_own_box_and_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "
+services: {wmts: {}}
+layers: [{name: d, title: D, sources: [d]}]
+caches: {d: {grids: [GLOBAL_WEBMERCATOR], sources: [dbg], cache: {type: file, directory_layout: tms}}}
+sources: {dbg: {type: debug}}
+";
+    let app = AppBuilder::from_text(format!("{config}{GLOBALS}"), directory.path()).build().unwrap().app;
+    let tiles = ["2/1/1", "2/1/2"].map(|tile| get(&app, &format!("/wmts/d/GLOBAL_WEBMERCATOR/{tile}.png")));
+    assert_ne!(tiles[0].body().as_bytes(), tiles[1].body().as_bytes());
+    for name in ["2/1/1.png", "2/1/2.png"] {
+        assert!(directory.path().join("cache/d_EPSG3857").join(name).exists(), "{name}");
+    }
+    assert!(!directory.path().join("cache/d_EPSG3857/2/0").exists(), "a neighbour was not asked for");
+}
