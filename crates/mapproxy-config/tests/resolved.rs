@@ -597,3 +597,13 @@ fn variables_can_come_from_anywhere() {
     let loaded = load_str_with(text, Path::new("/conf"), &LoadOptions { env: &env });
     assert_eq!(loaded.config.unwrap().root_layer.unwrap().title, "<from outside>");
 }
+
+#[test]
+fn the_directories_of_all_tiers_are_known() {
+    let tiers =
+        "{type: memory, max_size: 5MB}, {type: file, directory: /ssd, max_size: 1GB}, {type: sqlite, directory: /disk}";
+    let config = config(&format!("{BASE}caches: {{c: {{sources: [s], cache: {{type: tiered, tiers: [{tiers}]}}}}}}\n"));
+    let directories = config.caches["c"].grids[0].store.directories();
+    assert_eq!(directories.len(), 2);
+    assert!(directories[0].starts_with("/ssd") && directories[1].starts_with("/disk"), "{directories:?}");
+}

@@ -56,6 +56,19 @@ impl CacheStore {
             CacheStore::Tiered(tiered) => tiered.lowest.directory(),
         }
     }
+
+    /// All directories that tiles and copies of tiles are written to.
+    pub fn directories(&self) -> Vec<&Path> {
+        let near = match self {
+            CacheStore::Tiered(tiered) => &tiered.near[..],
+            _ => &[],
+        };
+        let copies = near.iter().filter_map(|tier| match &tier.place {
+            TierPlace::Memory => None,
+            TierPlace::Files(files) => Some(&*files.directory),
+        });
+        copies.chain(self.directory()).collect()
+    }
 }
 
 /// `type: file`.

@@ -136,7 +136,7 @@ fn writable(configuration: &Path) -> String {
         folders.push(config.globals.cache_base_dir.clone());
         folders.push(config.globals.lock_dir.clone());
         for cache in config.caches.values() {
-            folders.extend(cache.grids.iter().filter_map(|grid| Some(grid.store.directory()?.to_owned())));
+            folders.extend(cache.grids.iter().flat_map(|grid| grid.store.directories()).map(Path::to_path_buf));
             folders.push(cache.tile_lock_dir.clone());
         }
     }
