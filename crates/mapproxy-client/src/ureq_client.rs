@@ -160,7 +160,7 @@ impl Clients {
 ///
 /// Redirects are followed (up to `redirect::LIMIT`), Basic and Digest challenges answered with the request's
 /// credentials; a whole exchange may last ten time-outs, at least five minutes. Each request writes a line to the log
-/// target of its [`Peer`]: method, URL, status, KiB, milliseconds.
+/// target of its [`Peer`](crate::Peer): method, URL, status, KiB, milliseconds.
 #[derive(Debug)]
 pub struct UreqClient {
     connections: Arc<Connections>,
