@@ -449,6 +449,9 @@ fn certificates_are_checked_as_configured() {
 
 #[test]
 fn proxies_of_the_environment_are_used() {
+    if let Ok(direct) = std::env::var("DIRECT_URL") {
+        return ask_by_the_proxies_of_the_environment(&direct);
+    }
     let proxy = Server::start(|stream, request, _| {
         let refused = "HTTP/1.1 403 No tunnel\r\nContent-Length: 0\r\n\r\n";
         let answer = if request.starts_with("CONNECT") { refused.to_owned() } else { ok("by proxy") };
@@ -458,7 +461,7 @@ fn proxies_of_the_environment_are_used() {
     let direct = Server::answering(ok("direct"));
     // The environment is the process's: the requests are made by another one.
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_of_the_proxy_test", "--ignored"])
+        .args(["--exact", "proxies_of_the_environment_are_used"])
         .env("http_proxy", format!("http://me:p%40ss@{}", proxy.address))
         .env("https_proxy", &proxy.address)
         .env("no_proxy", "127.0.0.1")
@@ -476,16 +479,14 @@ fn proxies_of_the_environment_are_used() {
     assert_eq!(direct.requests().len(), 1);
 }
 
-#[test]
-#[ignore = "run by proxies_of_the_environment_are_used, with proxies in its environment"]
-fn child_of_the_proxy_test() {
+/// What the other process does, with proxies in its environment.
+fn ask_by_the_proxies_of_the_environment(direct: &str) {
     let client = client(impatient());
     let send = |request: UpstreamRequest| client.send(&request);
     assert_eq!(&send(UpstreamRequest::get("http://maps.invalid:8080/wms?x=1")).unwrap().body[..], b"by proxy");
     let post = UpstreamRequest::post_form("http://maps.invalid:8080/p", "GET /x=1");
     assert_eq!(&send(post).unwrap().body[..], b"by proxy");
     assert_eq!(send(UpstreamRequest::get("https://maps.invalid/")).unwrap_err().kind, ErrorKind::Connection);
-    let direct = std::env::var("DIRECT_URL").unwrap();
     assert_eq!(&send(UpstreamRequest::get(direct)).unwrap().body[..], b"direct");
 }
 

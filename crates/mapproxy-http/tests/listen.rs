@@ -92,7 +92,7 @@ fn a_socket_in_use_fails_the_build_and_its_server_goes_on() {
 /// This test program again, as a server on its standard input; see [`serve_what_is_inherited`].
 fn child(stdin: impl Into<OwnedFd>) -> (Child, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "--nocapture", "serve_what_is_inherited"]);
+    command.args(["--exact", "--nocapture", "an_inherited_port_is_served"]);
     command.env("TEST_LISTEN", "fd:0").stdin(stdin.into()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -108,10 +108,9 @@ fn child(stdin: impl Into<OwnedFd>) -> (Child, String) {
     (child, address)
 }
 
-#[test]
-#[ignore = "the child process of other tests"]
-fn serve_what_is_inherited() {
-    let listen: Listen = std::env::var("TEST_LISTEN").unwrap().parse().unwrap();
+/// What the other process does.
+fn serve_what_is_inherited(listen: &str) {
+    let listen: Listen = listen.parse().unwrap();
     let server =
         Server::builder(TestApp::default()).listen(listen).stop_on_signals(true).on_hangup(|| {}).build().unwrap();
     let addresses: Vec<String> = server.addresses().map(ListenAddr::to_string).collect();
@@ -126,6 +125,9 @@ fn terminate(mut child: Child) {
 
 #[test]
 fn an_inherited_port_is_served() {
+    if let Ok(listen) = std::env::var("TEST_LISTEN") {
+        return serve_what_is_inherited(&listen);
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (child, shown) = child(listener);
@@ -158,7 +160,7 @@ fn sockets_of_systemd_are_served_and_systemd_is_told() {
     let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 0</dev/null";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(program);
-    command.args(["--ignored", "--exact", "--nocapture", "serve_what_is_inherited"]);
+    command.args(["--exact", "--nocapture", "an_inherited_port_is_served"]);
     command.env("TEST_LISTEN", "systemd:maps").env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "maps");
     command.env("NOTIFY_SOCKET", dir.path().join("notify")).stdin(OwnedFd::from(listener)).stdout(Stdio::piped());
     let child = command.spawn().unwrap();
