@@ -23,10 +23,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mapproxy-map", &["image", "grid", "client", "trace"]),
     ("mapproxy-sources", &["map", "client", "image", "grid", "trace"]),
     ("mapproxy-cache", &["map", "client", "image", "grid", "trace"]),
-    ("mapproxy-core", &["config", "sources", "cache", "polygons", "map", "client", "image", "grid", "trace"]),
+    ("mapproxy-seeding", &["cache", "map", "client", "image", "grid", "trace"]),
+    (
+        "mapproxy-core",
+        &["config", "sources", "cache", "seeding", "polygons", "map", "client", "image", "grid", "trace"],
+    ),
     ("mapproxy-http", &["core"]),
-    ("mapproxy-util", &["core", "http", "config", "logging"]),
-    ("mapproxy-tests", &["core", "http", "config", "sources", "cache", "map", "client", "image", "grid"]),
+    ("mapproxy-util", &["core", "http", "config", "logging", "seeding", "cache", "grid", "map", "client"]),
+    ("mapproxy-tests", &["core", "http", "config", "sources", "cache", "seeding", "map", "client", "image", "grid"]),
 ];
 
 /// Inside a crate: files under the folder must not name the module.

@@ -1,32 +1,11 @@
-//! `mapproxy-util`: the command line of MapProxy. One file for each command.
-#![allow(
-    rustdoc::broken_intra_doc_links,
-    reason = "doc comments of options are their help texts, where [..] is no link"
-)]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+//! `mapproxy-util`: its command line. One file for each command.
 
-mod address;
-mod check;
-mod create;
-mod debug;
-mod deployment;
-mod example;
-mod logs;
-mod serve;
-mod serve_develop;
-mod served;
-mod server_options;
-
-use std::fmt;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Usage was right, but something in the environment was not.
-const FAILED: u8 = 1;
-/// The configuration or the command line is wrong.
-const MISTAKEN: u8 = 2;
+use crate::{FAILED, Failure, MISTAKEN, check, create, eprintln, println, serve, serve_develop};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -55,40 +34,8 @@ enum Command {
     Create(create::Arguments),
 }
 
-/// Why a command ends before its work is done, with the exit status that tells.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    message: String,
-    status: u8,
-}
-
-impl Failure {
-    pub(crate) fn new(status: u8, message: impl fmt::Display) -> Failure {
-        Failure { message: message.to_string(), status }
-    }
-
-    /// No configuration was named: the usage of `command`, and what is missing.
-    fn without_configuration(command: &str) -> Failure {
-        Failure::with_usage(command, "ERROR: MapProxy configuration required.")
-    }
-
-    /// The usage of `command`, and what is missing.
-    fn with_usage(command: &str, missing: &str) -> Failure {
-        let mut main = Arguments::command();
-        main.build();
-        let usage = main.find_subcommand_mut(command).map(|command| command.render_help().to_string());
-        println(format_args!("{}", usage.unwrap_or_default()));
-        Failure::new(FAILED, missing)
-    }
-}
-
-impl From<mapproxy_http::ServerError> for Failure {
-    fn from(error: mapproxy_http::ServerError) -> Failure {
-        Failure::new(MISTAKEN, format_args!("ERROR: {error}"))
-    }
-}
-
-fn main() -> ExitCode {
+/// The program: reads its arguments, runs a command.
+pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
@@ -133,17 +80,24 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// `println!` that does not mind a reader who has gone.
-pub(crate) fn println(text: fmt::Arguments<'_>) {
-    use std::io::Write;
-    let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+impl Failure {
+    /// No configuration was named: the usage of `command`, and what is missing.
+    pub(crate) fn without_configuration(command: &str) -> Failure {
+        Failure::with_usage(command, "ERROR: MapProxy configuration required.")
+    }
+
+    /// The usage of `command`, and what is missing.
+    pub(crate) fn with_usage(command: &str, missing: &str) -> Failure {
+        println(format_args!("{}", usage(command)));
+        Failure::new(FAILED, missing)
+    }
 }
 
-/// `eprintln!` that does not mind a reader who has gone.
-pub(crate) fn eprintln(text: fmt::Arguments<'_>) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+/// The help of a command.
+pub(crate) fn usage(command: &str) -> String {
+    let mut main = Arguments::command();
+    main.build();
+    main.find_subcommand_mut(command).map(|command| command.render_help().to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
 use crate::{FAILED, Failure, eprintln, println};
 use backend::{Backend, Prefix};
 use write::Target;
@@ -190,10 +188,7 @@ fn failure(message: impl std::fmt::Display) -> Failure {
 }
 
 fn print_usage() {
-    let mut main = crate::Arguments::command();
-    main.build();
-    let usage = main.find_subcommand_mut("create").map(|command| command.render_help().to_string());
-    println(format_args!("{}", usage.unwrap_or_default().trim_end()));
+    println(format_args!("{}", crate::util::usage("create").trim_end()));
 }
 
 /// An option that would change nothing is a misunderstanding.

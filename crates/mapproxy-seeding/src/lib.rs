@@ -1,0 +1,17 @@
+//! Work on whole caches: filling, refreshing and emptying them.
+//!
+//! A **task** says what is wanted: the tiles of one cache in one grid, on some levels, within a coverage. A **walk** turns
+//! it into pieces of **work**, each a meta tile: what one question upstream brings. An **agenda** hands them out to
+//! workers and remembers what came of them: a walk with its journal, the list of those that failed, or a queue that
+//! several machines share. Workers only call the cache's tile manager, as a server does.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod agenda;
+mod stop;
+mod task;
+mod work;
+
+pub use agenda::{Agenda, AgendaError, Outcome};
+pub use stop::Stop;
+pub use task::{CleanupTask, Refresh, Remove, SeedTask};
+pub use work::{Claim, Work};
