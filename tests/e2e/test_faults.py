@@ -1,5 +1,6 @@
 """Servers are killed, disks are full, answers break off, many write at once: what is in the cache afterwards?"""
 
+import itertools
 import re
 
 import pytest
@@ -34,13 +35,15 @@ def test_killed_servers_leave_whole_tiles_and_lose_none(trial):
     for _ in range(3):
         one.kill()
     assert_all_is_well(one)
-    # Whoever comes upon the locks of the dead clears away what they were at.
+    # Whoever makes a tile that one of the dead was making clears away what it has left. Where the tile itself was stored
+    # before the end, and only its lock not given back, there is nothing to make: such locks go by their age.
     server = one.start()
     locks = [re.search(r"-(\d+)-(\d+)-\d+\.lck$", name) for name in one.leftovers() if name.endswith(".lck")]
-    for lock in locks:
-        assert server.get("/wmts/c/GLOBAL_WEBMERCATOR/%d/%s/%s.png" % (LEVEL, *lock.groups())).status == 200
+    for column, row in [map(int, lock.groups()) for lock in locks]:
+        for x, y in itertools.product((column, column + 1), (row, row + 1)):
+            assert server.get(f"/wmts/c/GLOBAL_WEBMERCATOR/{LEVEL}/{x}/{y}.png").status == 200
     server.stop()
-    assert assert_all_is_well(one) == []
+    assert [name for name in assert_all_is_well(one) if not name.endswith(".lck")] == []
 
 
 def test_answers_that_break_off_are_never_stored(trial):
