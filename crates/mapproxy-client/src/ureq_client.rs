@@ -1,5 +1,6 @@
 //! The client that speaks to the network.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use http::header::{
 };
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, Uri};
+use percent_encoding::AsciiSet;
 use ureq::Body;
 
 use crate::auth::{self, Challenge};
@@ -195,7 +197,9 @@ impl UreqClient {
             // The URL is well formed, but no server can be there.
             return Err(fail(ErrorKind::Connection, "the port is above 65535".to_owned()));
         }
-        let uri: Uri = request.url.parse().map_err(|e| fail(ErrorKind::InvalidUrl, format!("{e}")))?;
+        // What is beyond ASCII has no place in a request line (RFC 3986, 2.1) as it stands.
+        let url: Cow<'_, str> = percent_encoding::utf8_percent_encode(&request.url, &AsciiSet::EMPTY).into();
+        let uri: Uri = url.parse().map_err(|e| fail(ErrorKind::InvalidUrl, format!("{e}")))?;
         if !is_askable(&uri) {
             return Err(fail(ErrorKind::InvalidUrl, "http://host/… or https://host/… is needed".to_owned()));
         }

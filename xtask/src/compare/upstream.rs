@@ -82,6 +82,8 @@ fn answer(who: &str, target: &str) -> Answer {
         "arcgis" => arcgis(path, &params).unwrap_or_else(|| text(400, "text/plain", "cannot understand the request")),
         "api" => api(who, path, &params).unwrap_or_else(|| text(404, "text/plain", "no such resource")),
         "tiles" => tile(path).unwrap_or_else(|| text(404, "text/plain", "no such tile")),
+        // The same picture for whatever is asked: only the question counts.
+        "any" => picture("image/png", (256, 256), "any", "any", Box::new(|x, y| (x, y))),
         "broken" => text(500, "text/plain", "out of order"),
         "garbage" => text(200, "text/html", "<html><body>no map today</body></html>"),
         "exception" => text(
