@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checked::{Config, SeedConfig};
+use indexmap::IndexMap;
+
+use crate::checked::{Config, Coverage, Name, SeedConfig};
 use crate::diagnostic::{Diagnostics, Severity};
 use crate::env::Environment;
 use crate::findings::Findings;
@@ -36,6 +38,16 @@ pub struct LoadedSeed {
     pub diagnostics: Diagnostics,
     /// The files the tasks depend on, absolute.
     pub files: Vec<PathBuf>,
+}
+
+/// What loading the coverages of a `seed.yaml` came to.
+#[derive(Debug, Clone)]
+#[must_use = "the diagnostics are meant to be shown"]
+pub struct LoadedCoverages {
+    /// Those without mistakes, by name.
+    pub coverages: IndexMap<Name, Coverage>,
+    /// All that is wrong with them, by line.
+    pub diagnostics: Diagnostics,
 }
 
 /// How to load.
@@ -110,6 +122,34 @@ pub fn load_seed_str(text: impl AsRef<[u8]>, base_dir: &Path, config: &Config) -
     .into_seed(&base_dir, config)
 }
 
+/// Loads only the `coverages` of the `seed.yaml` in the file `path`.
+pub fn load_coverages(path: &Path, config: &Config) -> LoadedCoverages {
+    let path = absolute(path);
+    let base_dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    read(&PROCESS, false, |loader| loader.file(&path, None)).into_coverages(&base_dir, config)
+}
+
+/// Loads only the `coverages` of a `seed.yaml` from `text`, any bytes; relative paths are below `base_dir`. Nothing is
+/// looked up in the environment.
+pub fn load_coverages_str(text: impl AsRef<[u8]>, base_dir: &Path, config: &Config) -> LoadedCoverages {
+    let base_dir = absolute(base_dir);
+    let mut document = read(&LoadOptions { env: &|_| None }, false, |loader| {
+        let file = loader.files.add_text();
+        loader.document(text.as_ref(), file, &base_dir)
+    });
+    if document.root.is_some() {
+        // Names that are not set stay as they are, which is meant.
+        document.findings = Findings::default();
+    }
+    document.into_coverages(&base_dir, config)
+}
+
+/// The content of the file `path` with that of its `base` files, as written; variables are those of the process.
+/// `None`: it cannot be read, which [`load`] tells.
+pub fn read_written(path: &Path) -> Option<Node> {
+    read(&PROCESS, true, |loader| loader.file(&absolute(path), None)).root
+}
+
 /// Absolute, without resolving links; the current directory is needed for relative paths only.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
@@ -165,6 +205,20 @@ impl Document {
         }
         dedup(&mut watched);
         LoadedSeed { config: seed, diagnostics: self.findings.into_diagnostics(&self.files), files: watched }
+    }
+}
+
+impl Document {
+    fn into_coverages(mut self, base_dir: &Path, config: &Config) -> LoadedCoverages {
+        let mut coverages = IndexMap::new();
+        if let Some(root) = &self.root {
+            let document = raw::SeedDocument::from_node(root, &mut Reader::new(&mut self.findings));
+            if let Some(document) = document {
+                let mut watched = Vec::new();
+                coverages = resolve::seed_coverages(&document, config, base_dir, &mut self.findings, &mut watched);
+            }
+        }
+        LoadedCoverages { coverages, diagnostics: self.findings.into_diagnostics(&self.files) }
     }
 }
 

@@ -35,7 +35,7 @@ pub mod wrap;
 mod xslt;
 
 pub use app::{App, Application};
-pub use build::{AppBuilder, BuildError, Built, CustomSource, CustomStore, make_app};
+pub use build::{AppBuilder, BuildError, Built, CustomSource, CustomStore, coverage, grids, make_app};
 pub use layers::{
     Attribution, Identifier, KeywordList, LayerMetadata, LegendUrls, Logo, MapLayer, OnlineResource, TileLayer, TileSet,
 };

@@ -16,6 +16,8 @@ mod serve;
 mod serve_develop;
 mod served;
 mod server_options;
+#[allow(dead_code, reason = "of use to the commands that come next")]
+mod tiles_wanted;
 pub mod util;
 
 use std::fmt;

@@ -16,6 +16,7 @@ mod inspire;
 mod layers;
 mod ogcapi;
 mod seed;
+mod seed_coverages;
 mod servers;
 mod services;
 mod source_servers;
@@ -24,6 +25,7 @@ mod stores;
 mod tiers;
 
 pub(crate) use seed::document as seed_document;
+pub(crate) use seed_coverages::coverages as seed_coverages;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

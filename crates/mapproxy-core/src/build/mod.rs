@@ -15,6 +15,7 @@ mod servers;
 mod services;
 mod sources;
 mod stores;
+mod tools;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -37,6 +38,8 @@ use mapproxy_sources::Mapnik;
 use crate::auth::{Authorizer, Gate};
 use crate::decorate::{Decorator, Decorators};
 use crate::{App, Observer, ProxyRules, ProxyRulesError};
+
+pub use tools::{coverage, grids};
 
 /// Builds an [`App`] with what a configuration alone cannot say.
 #[derive(Clone, Debug)]
