@@ -192,6 +192,24 @@ impl TileManager {
         self.options.data.as_ref().map(|data| &data.format)
     }
 
+    /// The tiles grouped into what is made together, without buffer: meta tiles, or single tiles where the sources are
+    /// asked for one after the other.
+    pub fn work_grid(&self) -> MetaGrid {
+        let grid = Arc::clone(&self.options.grid);
+        let single = (1, 1);
+        let meta_size = match &self.creator.mode {
+            _ if self.options.rescaling.is_some() => single,
+            Mode::Meta(meta) | Mode::Bulk(meta) => meta.meta_size(),
+            Mode::StoredOnly | Mode::Single => single,
+        };
+        MetaGrid::new(grid, meta_size, 0)
+    }
+
+    /// Where missing tiles are taken from other levels.
+    pub fn rescaling(&self) -> Option<Rescaling> {
+        self.options.rescaling
+    }
+
     /// Those of a query's dimensions that tell tiles apart: in lower case, sorted by name.
     pub fn own_dimensions(&self, dimensions: &Dimensions) -> Dimensions {
         if dimensions.is_empty() {

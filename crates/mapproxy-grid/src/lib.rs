@@ -16,7 +16,7 @@ mod tile_grid;
 mod transform;
 
 pub use bbox::{Bbox, Size};
-pub use coverage::{Coverage, CoverageError};
+pub use coverage::{Coverage, CoverageError, Relation};
 pub use extent::MapExtent;
 pub use meta_grid::{MetaGrid, MetaTile, TilePlace};
 pub use proj_db::{SrsDescription, set_proj_data_dir};

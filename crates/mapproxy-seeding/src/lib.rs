@@ -9,9 +9,11 @@
 mod agenda;
 mod stop;
 mod task;
+mod walk;
 mod work;
 
 pub use agenda::{Agenda, AgendaError, Outcome};
 pub use stop::Stop;
 pub use task::{CleanupTask, Refresh, Remove, SeedTask};
+pub use walk::{Position, PositionError, TileWalk, WalkError};
 pub use work::{Claim, Work};

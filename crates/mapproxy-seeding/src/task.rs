@@ -19,6 +19,9 @@ pub struct SeedTask {
     pub coverage: Option<Coverage>,
     /// Which tiles that are there are made again.
     pub refresh: Refresh,
+    /// Of the finest so many of `levels`, the tiles are not compared with the coverage: all below a tile that meets it
+    /// are made. Saves time where the coverage has many points.
+    pub skip_geoms_for_last_levels: u8,
 }
 
 /// Which stored tiles are made again.

@@ -41,6 +41,17 @@ pub struct Coverage {
     skipped: Arc<[String]>,
 }
 
+/// How a box lies to a coverage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// All of the box belongs to the coverage.
+    Inside,
+    /// Some of it.
+    Meets,
+    /// Nothing of it.
+    Beside,
+}
+
 #[derive(Clone, Debug)]
 enum Shape {
     Box(Bbox, Dense),
@@ -134,6 +145,25 @@ impl Coverage {
         Ok(match &self.shape {
             Shape::Box(own, _) => own.contains(&bbox),
             Shape::Polygons(area) => area.contains(&bbox),
+        })
+    }
+    /// How `bbox` lies to the coverage: [`contains`](Self::contains) and [`intersects`](Self::intersects) in one question.
+    pub fn relation(&self, bbox: &Bbox, srs: &Srs) -> Result<Relation, TransformError> {
+        let bbox = srs.transform_bbox(&self.srs, bbox)?;
+        let (meets, contains) = match &self.shape {
+            Shape::Box(own, _) => {
+                let meets = own.intersects(&bbox);
+                (meets, meets && own.contains(&bbox))
+            }
+            Shape::Polygons(area) => {
+                let meets = area.touches(&bbox);
+                (meets, meets && area.contains(&bbox))
+            }
+        };
+        Ok(match (meets, contains) {
+            (_, true) => Relation::Inside,
+            (true, false) => Relation::Meets,
+            (false, false) => Relation::Beside,
         })
     }
     /// The same area in another SRS, its edges moved there point by point, those of a box, too.
@@ -268,6 +298,14 @@ mod tests {
             assert_eq!(polygon.intersects(&b, &srs).unwrap(), polygon_meets, "{b}");
             assert_eq!(square.contains(&b, &srs).unwrap(), box_has, "{b}");
             assert_eq!(polygon.contains(&b, &srs).unwrap(), polygon_has, "{b}");
+            for (coverage, meets, has) in [(&square, box_meets, box_has), (&polygon, polygon_meets, polygon_has)] {
+                let expected = match (meets, has) {
+                    (_, true) => Relation::Inside,
+                    (true, false) => Relation::Meets,
+                    (false, false) => Relation::Beside,
+                };
+                assert_eq!(coverage.relation(&b, &srs).unwrap(), expected, "{b}");
+            }
         }
     }
 
