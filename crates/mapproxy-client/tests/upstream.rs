@@ -386,7 +386,11 @@ fn a_body_may_not_grow_without_end() {
 fn what_is_beyond_ascii_is_escaped_on_the_wire() {
     let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     get(server.url("/länder/a%20b?k=ü")).unwrap();
-    assert!(server.requests()[0].starts_with("GET /l%C3%A4nder/a%20b?k=%C3%BC HTTP/1.1\r\n"), "{:?}", server.requests());
+    assert!(
+        server.requests()[0].starts_with("GET /l%C3%A4nder/a%20b?k=%C3%BC HTTP/1.1\r\n"),
+        "{:?}",
+        server.requests()
+    );
 }
 
 #[test]

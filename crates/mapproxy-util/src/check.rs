@@ -27,7 +27,7 @@ enum Format {
 
 /// Status 0 if the configuration can be served (there may be warnings), 1 if not.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let path = arguments.configuration.as_ref().ok_or_else(|| Failure::without_configuration("check"))?;
+    let path = arguments.configuration.as_ref().ok_or_else(Failure::without_configuration)?;
     let is_valid = match arguments.format {
         Format::Text => configuration(path),
         Format::Json => {

@@ -32,11 +32,23 @@ const MISTAKEN: u8 = 2;
 pub(crate) struct Failure {
     message: String,
     status: u8,
+    /// The command's help goes before.
+    shows_usage: bool,
 }
 
 impl Failure {
     pub(crate) fn new(status: u8, message: impl fmt::Display) -> Failure {
-        Failure { message: message.to_string(), status }
+        Failure { message: message.to_string(), status, shows_usage: false }
+    }
+
+    /// The usage of the command, and what is missing.
+    pub(crate) fn with_usage(missing: impl fmt::Display) -> Failure {
+        Failure { shows_usage: true, ..Failure::new(FAILED, missing) }
+    }
+
+    /// No configuration was named.
+    fn without_configuration() -> Failure {
+        Failure::with_usage("ERROR: MapProxy configuration required.")
     }
 }
 

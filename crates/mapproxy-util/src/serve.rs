@@ -105,7 +105,7 @@ fn what(arguments: &Arguments) -> Result<What, Failure> {
     if let Some(dir) = &arguments.multi {
         return Ok(What::Directory(dir.clone()));
     }
-    let path = arguments.file.as_ref().ok_or_else(|| Failure::without_configuration("serve"))?;
+    let path = arguments.file.as_ref().ok_or_else(Failure::without_configuration)?;
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ini")) {
         let app_name = arguments.app_name.as_deref().unwrap_or("main");
         let deployment = Deployment::read(path, app_name, arguments.server_name.as_deref())?;

@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) fn run_multi(arguments: &MultiArguments) -> Result<ExitCode, Failure> {
-    let missing = || Failure::with_usage("serve-multiapp-develop", "ERROR: MapProxy projects directory required.");
+    let missing = || Failure::with_usage("ERROR: MapProxy projects directory required.");
     let directory = arguments.directory.as_ref().ok_or_else(missing)?;
     let logs = arguments.server.begin()?;
     arguments.server.serve(Served::directory(directory, true, &ProxyRules::default())?, logs)

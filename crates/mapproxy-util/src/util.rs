@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{FAILED, Failure, MISTAKEN, check, create, eprintln, println, serve, serve_develop};
+use crate::{FAILED, MISTAKEN, check, create, eprintln, println, serve, serve_develop};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,8 +36,10 @@ enum Command {
 
 /// The program: reads its arguments, runs a command.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let matches = Arguments::command().try_get_matches();
+    let parsed = matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
+    let (arguments, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return refuse(&error),
     };
     let result = match &arguments.command {
@@ -50,7 +52,12 @@ pub fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(failure) => {
-            eprintln(format_args!("{}", failure.message));
+            if failure.shows_usage {
+                println(format_args!("{}", usage(matches.subcommand_name().unwrap_or_default()).trim_end()));
+            }
+            if !failure.message.is_empty() {
+                eprintln(format_args!("{}", failure.message));
+            }
             ExitCode::from(failure.status)
         }
     }
@@ -80,21 +87,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-impl Failure {
-    /// No configuration was named: the usage of `command`, and what is missing.
-    pub(crate) fn without_configuration(command: &str) -> Failure {
-        Failure::with_usage(command, "ERROR: MapProxy configuration required.")
-    }
-
-    /// The usage of `command`, and what is missing.
-    pub(crate) fn with_usage(command: &str, missing: &str) -> Failure {
-        println(format_args!("{}", usage(command)));
-        Failure::new(FAILED, missing)
-    }
-}
-
 /// The help of a command.
-pub(crate) fn usage(command: &str) -> String {
+fn usage(command: &str) -> String {
     let mut main = Arguments::command();
     main.build();
     main.find_subcommand_mut(command).map(|command| command.render_help().to_string()).unwrap_or_default()

@@ -152,8 +152,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(FAILED)); // nothing was created, and scripts know this status
     }
     let Some(name) = &arguments.template else {
-        print_usage();
-        return Ok(ExitCode::from(FAILED));
+        return Err(Failure::with_usage(""));
     };
     let template = TEMPLATES
         .iter()
@@ -165,8 +164,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let configuration = match (&arguments.mapproxy_conf, template.for_configuration) {
         (Some(path), true) => configuration(path)?,
         (None, true) => {
-            print_usage();
-            return Err(failure("template requires --mapproxy-conf option"));
+            return Err(Failure::with_usage("ERROR: template requires --mapproxy-conf option"));
         }
         (_, false) => PathBuf::new(),
     };
@@ -185,10 +183,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn failure(message: impl std::fmt::Display) -> Failure {
     Failure::new(FAILED, format_args!("ERROR: {message}"))
-}
-
-fn print_usage() {
-    println(format_args!("{}", crate::util::usage("create").trim_end()));
 }
 
 /// An option that would change nothing is a misunderstanding.
