@@ -21,7 +21,7 @@ use crate::flight::{Flights, Flown};
 use crate::manager::LOG;
 use crate::parallel::try_map;
 use crate::store::{SingleColor, TileData};
-use crate::{DataTiles, LockError, Renderd, Tile, TileKey, TileManager};
+use crate::{DataTiles, LockError, Renderd, Tile, TileKey, TileLock, TileLocker, TileManager};
 
 /// How tiles are asked for.
 #[derive(Debug)]
@@ -95,6 +95,17 @@ struct Made {
 }
 
 type MadeTile = (TileCoord, Result<Tile, Arc<MapError>>);
+
+/// What came of a tile that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// It is kept, and has so many bytes.
+    Made(u64),
+    /// Somebody else was faster.
+    ByOthers,
+    /// No source has anything there, or nothing that may be kept.
+    Nothing,
+}
 
 /// An encoded tile, not stored yet.
 struct Encoded {
@@ -183,6 +194,71 @@ impl TileManager {
         }
     }
 
+    /// Makes tiles (of one level), to be kept and not to be shown: those of which `look` still says that they are wanted
+    /// once nobody else is at them.
+    pub(crate) fn fill(
+        &self,
+        coords: &[TileCoord],
+        dimensions: &Dimensions,
+        look: impl Fn(&[TileCoord]) -> Result<Vec<bool>, MapError> + Sync,
+    ) -> Result<Vec<Filled>, MapError> {
+        let works = self.plan(coords, Purpose::Seed);
+        let answers = try_map(&works, self.options.creation.concurrent_creators, |work| {
+            let wanted: Vec<TileCoord> = work.wanted.iter().map(|place| coords[*place]).collect();
+            self.fill_alone(&work.what, &wanted, dimensions, &look)
+        })?;
+        let mut filled = vec![Filled::Nothing; coords.len()];
+        for (work, answers) in works.iter().zip(answers) {
+            for (place, answer) in work.wanted.iter().zip(answers) {
+                filled[*place] = answer;
+            }
+        }
+        Ok(filled)
+    }
+
+    fn fill_alone(
+        &self,
+        what: &What,
+        wanted: &[TileCoord],
+        dimensions: &Dimensions,
+        look: impl Fn(&[TileCoord]) -> Result<Vec<bool>, MapError>,
+    ) -> Result<Vec<Filled>, MapError> {
+        if let Some(renderd) = self.options.renderd.as_ref().filter(|_| dimensions.is_empty()) {
+            self.ask_renderd(renderd, what, Purpose::Seed)?;
+            let lacks = look(wanted)?;
+            return Ok(lacks.into_iter().map(|lacks| if lacks { Filled::Nothing } else { Filled::ByOthers }).collect());
+        }
+        let made = {
+            let _lock = match &self.options.locker {
+                Some(locker) => self.lock(locker, what, dimensions)?,
+                None => None,
+            };
+            let lacks = look(wanted)?;
+            let still: Vec<TileCoord> =
+                wanted.iter().zip(&lacks).filter(|(_, lacks)| **lacks).map(|(coord, _)| *coord).collect();
+            if still.is_empty() {
+                return Ok(vec![Filled::ByOthers; wanted.len()]);
+            }
+            let aim = Aim { purpose: Purpose::Seed, has_stale: false };
+            let made = self.draw(what, &still, dimensions, aim)?;
+            let filled = |(coord, lacks): (&TileCoord, bool)| {
+                if !lacks {
+                    return Ok(Filled::ByOthers);
+                }
+                let Some(tile) = made.get(*coord).cloned().transpose().map_err(unshare)? else {
+                    return Ok(Filled::Nothing);
+                };
+                let kept = tile.bytes.filter(|_| tile.cacheable);
+                Ok(kept.map_or(Filled::Nothing, |bytes| Filled::Made(bytes.len() as u64)))
+            };
+            wanted.iter().zip(lacks).map(filled).collect()
+        };
+        if let Some(locker) = &self.options.locker {
+            self.clean_up_locks(locker);
+        }
+        made
+    }
+
     /// Does a piece of work, or has it done by whoever is at it already.
     fn perform(
         &self,
@@ -238,11 +314,15 @@ impl TileManager {
         wanted: &[TileCoord],
         purpose: Purpose,
     ) -> Result<Made, MapError> {
-        renderd.make(&format!("{}_{}", self.options.name, self.options.grid.name()), what.main(), purpose)?;
+        self.ask_renderd(renderd, what, purpose)?;
         let keys: Vec<_> = wanted.iter().map(|coord| TileKey::new(*coord)).collect();
         let found = self.load_fresh(&keys, None)?;
         let tiles = wanted.iter().zip(found).filter_map(|(coord, tile)| Some((*coord, Ok(tile?)))).collect();
         Ok(Made { tiles, complete: false })
+    }
+
+    fn ask_renderd(&self, renderd: &Renderd, what: &What, purpose: Purpose) -> Result<(), MapError> {
+        renderd.make(&format!("{}_{}", self.options.name, self.options.grid.name()), what.main(), purpose)
     }
 
     fn perform_alone(
@@ -254,23 +334,9 @@ impl TileManager {
         oldest: Option<SystemTime>,
     ) -> Result<Made, MapError> {
         let locker = self.options.locker.as_ref().filter(|_| self.store_for(dimensions).is_some());
-        let Some(locker) = locker else { return self.make(what, wanted, dimensions, aim) };
+        let Some(locker) = locker else { return self.draw(what, wanted, dimensions, aim) };
         let made = {
-            let _lock = match locker.lock(what.main(), dimensions) {
-                Ok(lock) => {
-                    if lock.was_left_behind() {
-                        self.sweep(&what.coords(), dimensions);
-                    }
-                    Some(lock)
-                }
-                Err(error @ LockError::Timeout { .. }) => return Err(error.of_cache(&self.options.name)),
-                // A full disk or a directory that is read-only: nobody else can hold the lock either.
-                Err(LockError::File { path, reason }) => {
-                    let message = format!("lock {}: {reason}", path.display());
-                    self.is_unkept("tiles are made without a lock", &reason, &message);
-                    None
-                }
-            };
+            let _lock = self.lock(locker, what, dimensions)?;
             let keys: Vec<_> =
                 wanted.iter().map(|coord| TileKey { coord: *coord, dimensions: Arc::clone(dimensions) }).collect();
             let found: Option<Vec<Tile>> = self.load_fresh(&keys, oldest)?.into_iter().collect();
@@ -279,9 +345,34 @@ impl TileManager {
                     let tiles = wanted.iter().copied().zip(found.into_iter().map(Ok)).collect();
                     Ok(Made { tiles, complete: false })
                 }
-                None => self.make(what, wanted, dimensions, aim),
+                None => self.draw(what, wanted, dimensions, aim),
             }
         };
+        self.clean_up_locks(locker);
+        made
+    }
+
+    /// Excludes other processes from a piece of work.
+    fn lock(&self, locker: &TileLocker, what: &What, dimensions: &Dimensions) -> Result<Option<TileLock>, MapError> {
+        match locker.lock(what.main(), dimensions) {
+            Ok(lock) => {
+                if lock.was_left_behind() {
+                    self.sweep(&what.coords(), dimensions);
+                }
+                Ok(Some(lock))
+            }
+            Err(error @ LockError::Timeout { .. }) => Err(error.of_cache(&self.options.name)),
+            // A full disk or a directory that is read-only: nobody else can hold the lock either.
+            Err(LockError::File { path, reason }) => {
+                let message = format!("lock {}: {reason}", path.display());
+                self.is_unkept("tiles are made without a lock", &reason, &message);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Now and then, removes the locks of those who died.
+    fn clean_up_locks(&self, locker: &TileLocker) {
         if self.creator.locks.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOCKS_PER_CLEANING) {
             locker.remove_stale(|main| {
                 if !self.options.grid.contains_tile(main) {
@@ -294,7 +385,6 @@ impl TileManager {
                 self.sweep(&what.coords(), &Dimensions::default());
             });
         }
-        made
     }
 
     /// Somebody died while making these tiles, whose lock we hold now.
@@ -305,7 +395,7 @@ impl TileManager {
         }
     }
 
-    fn make(&self, what: &What, wanted: &[TileCoord], dimensions: &Dimensions, aim: Aim) -> Result<Made, MapError> {
+    fn draw(&self, what: &What, wanted: &[TileCoord], dimensions: &Dimensions, aim: Aim) -> Result<Made, MapError> {
         match what {
             What::Single(coord) if self.options.data.is_some() => {
                 Ok(Made { tiles: self.make_data(*coord, dimensions, aim)?, complete: true })
@@ -377,6 +467,10 @@ impl TileManager {
         aim: Aim,
     ) -> Result<Made, MapError> {
         let mut coords: Vec<TileCoord> = meta.tiles.iter().filter_map(|place| place.tile).collect();
+        if aim.purpose == Purpose::Seed {
+            // The others are there, or will be asked for.
+            coords.retain(|coord| wanted.contains(coord));
+        }
         coords.sort_by_key(|coord| !wanted.contains(coord));
         let failure = std::sync::Mutex::new(None);
         let asked = std::sync::Mutex::new(Vec::with_capacity(coords.len()));
@@ -401,7 +495,7 @@ impl TileManager {
         if let Some((coord, error)) = failure {
             tiles.push((coord, Err(Arc::new(error))));
         }
-        Ok(Made { tiles, complete: ended.is_ok() })
+        Ok(Made { tiles, complete: ended.is_ok() && aim.purpose == Purpose::Serve })
     }
 
     fn make_meta(&self, meta: &MetaTile, dimensions: &Dimensions, aim: Aim) -> Result<Vec<(Encoded, bool)>, MapError> {
@@ -529,6 +623,12 @@ impl TileManager {
                 Err(error) if purpose == Purpose::Seed => return Err(self.store_failed(&error)),
                 Err(error) => self.is_unkept("new tiles are served but not kept", &error.reason, &error),
             }
+        }
+        if purpose == Purpose::Seed {
+            let tile = |(Encoded { coord, bytes, .. }, cacheable)| {
+                (coord, Ok(Tile { bytes: Some(bytes), modified: None, cacheable }))
+            };
+            return Ok(made.into_iter().map(tile).collect());
         }
         // The times that the next answers will have, so that their validators are those of this one.
         let modified = |coord| store.filter(|_| stored)?.metadata(&key(coord)).ok()??.modified;

@@ -7,6 +7,7 @@ mod cached_legend;
 mod cached_map;
 mod complaints;
 mod creator;
+mod fill;
 mod filter;
 mod flight;
 mod fs;
@@ -24,6 +25,7 @@ mod tile;
 
 pub use cached_legend::CachedLegend;
 pub use cached_map::{CachedMap, CachedTiles};
+pub use fill::{MadeTiles, Making};
 pub use filter::{Spacing, Watermark};
 pub use fs::Permissions;
 pub use key::TileKey;

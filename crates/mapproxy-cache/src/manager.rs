@@ -437,7 +437,7 @@ impl TileManager {
     }
 
     /// The tile is in the grid and meets the coverage.
-    fn has_something_at(&self, coord: TileCoord) -> Result<bool, MapError> {
+    pub(crate) fn has_something_at(&self, coord: TileCoord) -> Result<bool, MapError> {
         let grid = &self.options.grid;
         if !grid.contains_tile(coord) {
             return Ok(false);
@@ -449,7 +449,7 @@ impl TileManager {
     }
 
     /// Tiles stored at this moment or before are too old. Tiles that cannot be made anew are never too old.
-    fn oldest(&self) -> Option<SystemTime> {
+    pub(crate) fn oldest(&self) -> Option<SystemTime> {
         if self.is_stored_only() { None } else { self.options.refresh_before.as_ref()?.moment() }
     }
 

@@ -46,6 +46,7 @@ impl TileManager {
             let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
             match store.store(&key, &TileData { bytes: encoded.bytes.clone(), single_color: None }) {
                 Ok(()) => modified = store.metadata(&key).ok().flatten().and_then(|meta| meta.modified),
+                Err(error) if purpose == Purpose::Seed => return Err(self.store_failed(&error)),
                 Err(error) => self.is_unkept("a rescaled tile is served but not kept", &error.reason, &error),
             }
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mapproxy_grid::TileCoord;
 
-use super::{AtOnce, SingleColor, TileData, TileStore};
+use super::{AtOnce, Look, SingleColor, TileData, TileStore};
 use crate::TileKey;
 
 /// Runs all checks that the store's capabilities call for, each on a new, empty store; `make` also returns whatever
@@ -17,6 +17,7 @@ pub fn store_suite<S: TileStore, G>(make: impl Fn() -> (S, G)) {
         removing_forgets_and_may_be_repeated,
         many_are_loaded_in_order,
         metadata_agrees_with_loading,
+        looking_finds_what_is_loaded,
         times_are_those_of_storing,
         dimensions_tell_tiles_apart,
         tiles_of_one_color_are_tiles,
@@ -112,6 +113,33 @@ fn metadata_agrees_with_loading(store: &dyn TileStore) {
     assert_eq!(tile.meta.size, 12);
     let metadata = store.metadata(&key).expect("a store can be read").expect("it was stored");
     assert_eq!(metadata, tile.meta, "answers made with either have the same validators");
+}
+
+fn looking_finds_what_is_loaded(store: &dyn TileStore) {
+    assert!(store.times(&[], Look::Times).expect("nothing can be looked for").is_empty());
+    let places = [(8, 8), (8, 9), (9, 8), (9, 9), (8, 11), (400, 8), (8, 8)];
+    let keys: Vec<TileKey> = places.iter().map(|(x, y)| key(*x, *y, 10)).chain([key(8, 8, 11)]).collect();
+    let look = |look| store.times(&keys, look).expect("a store can be read");
+    assert!(look(Look::Presence).iter().all(Option::is_none), "nothing was stored");
+    for stored in [1, 3, 4, 5] {
+        keep(store, &keys[stored], &data(b"tile"));
+    }
+    let (presence, times) = (look(Look::Presence), look(Look::Times));
+    for (place, key) in keys.iter().enumerate() {
+        let loaded = store.load(key).expect("a store can be read");
+        assert_eq!(presence[place].is_some(), loaded.is_some(), "{key:?}");
+        assert_eq!(times[place].map(|stored| stored.modified), loaded.map(|tile| tile.meta.modified), "{key:?}");
+    }
+    if store.capabilities().dimensions {
+        let dated = TileKey { dimensions: [("time".to_owned(), "2020".to_owned())].into(), ..keys[0].clone() };
+        keep(store, &dated, &data(b"2020"));
+        let both = store.times(&[keys[0].clone(), dated], Look::Presence).expect("a store can be read");
+        assert_eq!(
+            both.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [false, true],
+            "tiles of other dimensions are others"
+        );
+    }
 }
 
 fn times_are_those_of_storing(store: &dyn TileStore) {

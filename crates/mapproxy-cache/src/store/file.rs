@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::file_sweep::Sweep;
 use super::layout::Layout;
-use super::{AtOnce, Capabilities, SingleColor, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, SingleColor, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::fs::{explain, ignore_missing, parent, remove_temporary, replace, write_atomic, write_atomic_with_times};
 use crate::lock::lock_id;
 use crate::{Permissions, TileKey};
@@ -90,6 +90,31 @@ impl FileStore {
             _ => metadata.modified()?,
         };
         Ok(Some(StoredTile { bytes: Bytes::from(bytes), meta: TileMeta { modified: Some(modified), size } }))
+    }
+
+    /// One look at a file, two at a link: it may lead nowhere.
+    fn look_at(&self, key: &TileKey, look: Look) -> Result<Option<Stored>, StoreError> {
+        let path = self.path(key)?;
+        let found = || {
+            let own = fs::symlink_metadata(&path)?;
+            let file = if own.is_symlink() { fs::metadata(&path)? } else { own.clone() };
+            if !file.is_file() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            let modified = match self.link_single_color {
+                _ if look == Look::Presence => None,
+                LinkSingleColor::Symlink => Some(own.modified()?),
+                _ => Some(file.modified()?),
+            };
+            Ok((file.len() > 0).then_some(Stored { modified }))
+        };
+        match found() {
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => match in_capitals(key) {
+                Some(key) => self.look_at(&key, look),
+                None => Ok(None),
+            },
+            result => result.map_err(failed("read", &path)),
+        }
     }
 
     /// Stores a tile of one colour as a link. `Ok(false)`: links are impossible here, or there are too many.
@@ -239,6 +264,10 @@ impl TileStore for FileStore {
             Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("read", &path)(error)),
         }
+    }
+
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        keys.iter().map(|key| self.look_at(key, look)).collect()
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

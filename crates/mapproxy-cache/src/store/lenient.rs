@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::complaints::Complaints;
 
@@ -81,6 +81,11 @@ impl TileStore for Lenient {
         self.or_missing(self.store.metadata(key), || None)
     }
 
+    /// Asked by who fills a cache, and must know.
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        self.store.times(keys, look)
+    }
+
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
         self.or_missing(self.store.load_many(keys), || vec![None; keys.len()])
     }
@@ -121,6 +126,7 @@ mod tests {
         assert!(matches!(store.load_at_once(&key).unwrap(), AtOnce::Unknown));
         let tile = TileData { bytes: Bytes::from_static(b"tile"), single_color: None };
         assert!(store.store(&key, &tile).is_err());
+        assert!(store.times(std::slice::from_ref(&key), Look::Presence).is_err());
         assert!(store.remove(&key).is_err());
         assert!(store.remove_level(3, None).is_err());
     }

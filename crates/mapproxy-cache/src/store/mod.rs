@@ -59,6 +59,22 @@ pub struct TileMeta {
     pub size: u64,
 }
 
+/// A tile that is there, as far as was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// When it was stored; `None` where the store does not say, or was not asked.
+    pub modified: Option<SystemTime>,
+}
+
+/// What is wanted of many tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Whether they are there.
+    Presence,
+    /// When they were stored, too.
+    Times,
+}
+
 /// What is known of a tile without waiting.
 #[derive(Clone, Debug)]
 pub enum AtOnce {
@@ -123,6 +139,12 @@ pub trait TileStore: fmt::Debug + Send + Sync {
     /// Time and size only.
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         Ok(self.load(key)?.map(|tile| tile.meta))
+    }
+    /// Looks for several tiles, reading none; `None`: missing. As the store has them now, not as copies may have them. A tile
+    /// that is damaged is there all the same, except for an empty file.
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        let stored = |meta: TileMeta| Stored { modified: meta.modified.filter(|_| look == Look::Times) };
+        keys.iter().map(|key| Ok(self.metadata(key)?.map(stored))).collect()
     }
     /// Several tiles at once.
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

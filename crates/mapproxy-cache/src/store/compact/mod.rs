@@ -24,7 +24,7 @@ pub use self::reader::BundlePool;
 use self::reader::{BundleKey, Found};
 use self::writer::{Refusal, Writer};
 use super::layout::dimension_directories;
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::fs::{explain, ignore_missing, is_being_removed, parent, remove_folder, remove_temporary};
 use crate::lock::{lock_file, lock_id};
 use crate::{Permissions, TileKey};
@@ -292,6 +292,11 @@ impl TileStore for CompactStore {
             })
         })?;
         Ok(found.flatten())
+    }
+
+    /// Only the index says more than that a tile is there.
+    fn times(&self, keys: &[TileKey], _look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        keys.iter().map(|key| Ok(self.metadata(key)?.map(|_| Stored { modified: None }))).collect()
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use self::template::{Metadata, TileId};
 use super::layout::dimension_directories;
 use super::presence::{Failure, Presence};
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::lock::lock_id;
 use crate::parallel::try_map;
@@ -374,6 +374,23 @@ impl TileStore for CouchdbStore {
             Some(size) => Ok(Some(TileMeta { modified: self.stored_at(&document), size })),
             None => Ok(self.load(key)?.map(|tile| tile.meta)),
         }
+    }
+
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        let names = keys.iter().map(|key| self.name(key)).collect::<Result<Vec<_>, _>>()?;
+        let Some(what) = names.first() else { return Ok(Vec::new()) };
+        let with_times = look == Look::Times;
+        let request = self.post(&format!("/_all_docs?include_docs={with_times}"), &json!({ "keys": names }));
+        let Some(answer) = self.send("read", what, &request)? else { return Ok(vec![None; names.len()]) };
+        let answer = parse(&answer).map_err(|reason| self.error("read", what, reason))?;
+        // A row for each key, in their order; without a revision, or with a deleted one, for what is not there.
+        let stored = |row: &Value| {
+            let is_there = row["value"]["rev"].is_string() && row["value"]["deleted"] != json!(true);
+            is_there.then(|| Stored { modified: self.stored_at(&row["doc"]) })
+        };
+        let rows = answer["rows"].as_array().filter(|rows| rows.len() == names.len());
+        let rows = rows.ok_or_else(|| self.error("read", what, "the server does not answer for each document"))?;
+        Ok(rows.iter().map(stored).collect())
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

@@ -105,13 +105,20 @@ impl Couch {
         json!({ "total_rows": documents.len(), "offset": 0, "rows": rows })
     }
 
-    fn keys(documents: &BTreeMap<String, Document>, body: &Value) -> Value {
+    fn keys(documents: &BTreeMap<String, Document>, body: &Value, query: &BTreeMap<String, String>) -> Value {
+        let with_documents = query.get("include_docs").is_some_and(|value| value == "true");
         let row = |key: &Value| match documents.get(key.as_str().unwrap()) {
             None => json!({ "key": key, "error": "not_found" }),
             Some(found) if found.is_deleted => {
                 json!({ "id": key, "key": key, "value": { "rev": found.revision, "deleted": true }, "doc": null })
             }
-            Some(found) => json!({ "id": key, "key": key, "value": { "rev": found.revision } }),
+            Some(found) => {
+                let mut row = json!({ "id": key, "key": key, "value": { "rev": found.revision } });
+                if with_documents {
+                    row["doc"] = Self::shown(found, key.as_str().unwrap(), false);
+                }
+                row
+            }
         };
         let rows: Vec<Value> = body["keys"].as_array().unwrap().iter().map(row).collect();
         json!({ "rows": rows })
@@ -144,7 +151,7 @@ impl HttpClient for Couch {
         let Some(documents) = database.as_mut() else { return Self::error(404, request, "no_db_file") };
         match (request.method, path) {
             (Method::Post, "/_bulk_docs") => Self::ok(201, Vec::new(), &self.bulk(documents, &body())),
-            (Method::Post, "/_all_docs") => Self::ok(200, Vec::new(), &Self::keys(documents, &body())),
+            (Method::Post, "/_all_docs") => Self::ok(200, Vec::new(), &Self::keys(documents, &body(), &query)),
             (Method::Get, "/_all_docs") => Self::ok(200, Vec::new(), &Self::all(documents, &query)),
             (method, path) => {
                 let name = decoded(path.strip_prefix('/').unwrap());

@@ -24,13 +24,16 @@ pub use self::aws::Lookup;
 pub use self::azure::{AzureBlob, AzureBlobOptions};
 pub use self::s3::{BucketState, S3, S3Options};
 use super::layout::Layout;
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::lock::lock_id;
 use crate::parallel::try_map;
 
 /// Reads and writes at once, for several tiles: MapProxy's number.
 const AT_ONCE: usize = 4;
+
+/// Looks at once: nothing but heads come back.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Keeps objects under keys.
 pub trait ObjectService: fmt::Debug + Send + Sync {
@@ -225,6 +228,15 @@ impl TileStore for ObjectStore {
             return Ok(Some(meta));
         }
         self.service.head(&key).map_err(self.failed("read", &key))
+    }
+
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        try_map(keys, LOOKS_AT_ONCE, |key| {
+            let key = self.key(key)?;
+            let meta = self.service.head(&key).map_err(self.failed("read", &key))?;
+            let stored = |meta: TileMeta| Stored { modified: meta.modified.filter(|_| look == Look::Times) };
+            Ok(meta.filter(|meta| meta.size > 0).map(stored))
+        })
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

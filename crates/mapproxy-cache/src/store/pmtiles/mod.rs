@@ -26,7 +26,9 @@ pub use header::{Compression, Header, Section, TileType};
 pub use writer::PmtilesWriter;
 
 use self::directory::Entry;
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore, is_web_mercator_quad};
+use super::{
+    AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore, is_web_mercator_quad,
+};
 use crate::TileKey;
 use crate::fs::explain;
 use crate::lock::lock_id;
@@ -210,6 +212,11 @@ impl TileStore for PmtilesStore {
 
     fn metadata(&self, key: &TileKey) -> Result<Option<TileMeta>, StoreError> {
         self.load(key).map(|tile| tile.map(|tile| tile.meta))
+    }
+
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        let stored = |meta: TileMeta| Stored { modified: meta.modified.filter(|_| look == Look::Times) };
+        keys.iter().map(|key| Ok(self.metadata(key)?.map(stored))).collect()
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

@@ -22,7 +22,7 @@ use redis::{
 use self::pool::Pool;
 use super::layout::dimension_directories;
 use super::presence::Presence;
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::fs::explain;
 use crate::lock::lock_id;
@@ -332,6 +332,39 @@ impl TileStore for RedisStore {
         })?;
         let [end, Value::Int(size @ 1..)] = answer.as_slice() else { return Ok(None) };
         Ok(Some(TileMeta { modified: self.stored_at(end), size: size.unsigned_abs() }))
+    }
+
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        let names = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>, _>>()?;
+        let with_times = look == Look::Times && self.has_times();
+        let mut found = Vec::with_capacity(keys.len());
+        for names in names.chunks(KEYS_AT_ONCE) {
+            let sizes = |mut commands: Pipeline| {
+                names.iter().for_each(|name| {
+                    commands.cmd("STRLEN").arg(name);
+                });
+                commands
+            };
+            let what = format!("{} and others", names[0]);
+            let mut answer = if with_times {
+                self.ask_with_times("read", &what, |end| {
+                    let mut commands = redis::pipe();
+                    names.iter().for_each(|name| {
+                        commands.cmd(end).arg(name);
+                    });
+                    sizes(commands)
+                })?
+            } else {
+                self.ask("read", &what, &sizes(redis::pipe()))?
+            };
+            let sizes = answer.split_off(answer.len().saturating_sub(names.len()));
+            answer.resize(names.len(), Value::Nil);
+            found.extend(sizes.iter().zip(&answer).map(|(size, end)| match size {
+                Value::Int(1..) => Some(Stored { modified: self.stored_at(end).filter(|_| with_times) }),
+                _ => None,
+            }));
+        }
+        Ok(found)
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use mapproxy_grid::TileCoord;
 use rusqlite::Connection;
 
 pub use database::FileOptions;
@@ -37,7 +38,7 @@ pub use pool::Pool;
 use self::files::{Entry, Files};
 use self::table::Table;
 use self::trouble::Trouble;
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 
 /// Tiles in tables of SQLite files. Made by [`mbtiles::Mbtiles`], [`levels::Levels`] and [`geopackage::Geopackage`].
@@ -151,6 +152,9 @@ impl SqliteStore {
     }
 }
 
+/// Rows between two tiles of a column up to which one question is asked for both.
+const MAX_GAP: u32 = 8;
+
 /// A file and places of tiles in it.
 type Members = (Arc<Entry>, Vec<usize>);
 
@@ -220,6 +224,44 @@ impl TileStore for SqliteStore {
         let entry = self.files.entry(key)?;
         let meta = self.read(&entry, self.options.timeout, |connection| self.table.metadata(connection, key.coord));
         Ok(self.or_missing(&entry, meta, None)?.filter(|meta| self.is_visible(meta)))
+    }
+
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        // Tiles past their time are not seen.
+        let with_times = self.table.has_times() && (look == Look::Times || self.ttl.is_some());
+        let mut found = vec![None; keys.len()];
+        for (entry, mut members) in self.by_file(keys.iter())? {
+            members.sort_unstable_by_key(|index| {
+                let TileCoord { x, y, z } = keys[*index].coord;
+                (z, x, y)
+            });
+            let is_next = |one: &usize, other: &usize| {
+                let (one, other) = (keys[*one].coord, keys[*other].coord);
+                (one.z, one.x) == (other.z, other.x) && other.y - one.y <= MAX_GAP
+            };
+            let runs: Vec<&[usize]> = members.chunk_by(is_next).collect();
+            let look_up = |connection: &Connection| {
+                let transaction = connection.unchecked_transaction()?;
+                let mut seen = Vec::with_capacity(members.len());
+                for run in &runs {
+                    let (first, last) = (keys[run[0]].coord, keys[run[run.len() - 1]].coord);
+                    self.table.times(connection, first, last.y, with_times, |row, modified| {
+                        let place = run.partition_point(|index| keys[*index].coord.y < row);
+                        let same = run[place..].iter().take_while(|index| keys[**index].coord.y == row);
+                        seen.extend(same.map(|index| (*index, modified)));
+                    })?;
+                }
+                transaction.finish()?;
+                Ok(seen)
+            };
+            let seen = self.read(&entry, self.options.timeout, look_up);
+            for (index, modified) in self.or_missing(&entry, seen, Vec::new())? {
+                if self.is_visible(&TileMeta { modified, size: 0 }) {
+                    found[index] = Some(Stored { modified: modified.filter(|_| look == Look::Times) });
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {

@@ -22,6 +22,8 @@ pub(super) struct Table {
     has_times: bool,
     load: String,
     metadata: String,
+    presence: String,
+    times: String,
     store: String,
     remove: String,
     remove_some: String,
@@ -33,6 +35,7 @@ impl Table {
     pub(super) fn new(name: &str, has_times: bool) -> Table {
         let name = quoted(name);
         let at = "WHERE zoom_level = ?1 AND tile_column = ?2 AND tile_row = ?3";
+        let rows = "WHERE zoom_level = ?1 AND tile_column = ?2 AND tile_row BETWEEN ?3 AND ?4";
         let time = if has_times { "last_modified" } else { "NULL" };
         let (times, values) = if has_times { (", last_modified", ", ?5") } else { ("", "") };
         let some = |condition: &str| {
@@ -45,6 +48,8 @@ impl Table {
             has_times,
             load: format!("SELECT tile_data, {time} FROM {name} {at}"),
             metadata: format!("SELECT length(tile_data), {time} FROM {name} {at}"),
+            presence: format!("SELECT tile_row FROM {name} {rows}"),
+            times: format!("SELECT tile_row, {time} FROM {name} {rows}"),
             store: format!(
                 "INSERT OR REPLACE INTO {name} (zoom_level, tile_column, tile_row, tile_data{times}) \
                  VALUES (?1, ?2, ?3, ?4{values})"
@@ -86,6 +91,24 @@ impl Table {
         let size: Option<u64> = row.get(0)?;
         let modified = modified(row)?;
         Ok(size.filter(|size| *size > 0).map(|size| TileMeta { modified, size }))
+    }
+
+    /// The tiles of a column, from one to a row; without times from the index alone.
+    pub(super) fn times(
+        &self,
+        connection: &Connection,
+        TileCoord { x, y, z }: TileCoord,
+        to: u32,
+        with_times: bool,
+        mut found: impl FnMut(u32, Option<SystemTime>),
+    ) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(if with_times { &self.times } else { &self.presence })?;
+        let mut rows = statement.query(params![z, x, y, to])?;
+        while let Some(row) = rows.next()? {
+            let time = if with_times { modified(row)? } else { None };
+            found(row.get(0)?, time);
+        }
+        Ok(())
     }
 
     pub(super) fn store(

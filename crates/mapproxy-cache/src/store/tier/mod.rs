@@ -18,7 +18,7 @@ use mapproxy_trace as trace;
 
 pub use self::disk::DiskCopies;
 pub use self::memory::MemoryCopies;
-use super::{AtOnce, Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
+use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::complaints::Complaints;
 
@@ -273,6 +273,10 @@ impl<C: Copies> TileStore for Tier<C> {
             }),
             None => self.below.metadata(key),
         }
+    }
+
+    fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
+        self.below.times(keys, look)
     }
 
     fn load_many(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
