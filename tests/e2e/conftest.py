@@ -43,6 +43,14 @@ def command(pytestconfig):
 
 
 @pytest.fixture(scope="session")
+def seeder(command):
+    """The command of the mapproxy-seed that belongs to the server."""
+    program = Path(command[0]).with_name("mapproxy-seed")
+    assert program.parent == Path() or program.exists(), f"{program} is missing"
+    return [str(program), *command[1:]]
+
+
+@pytest.fixture(scope="session")
 def original(tmp_path_factory):
     """The command of MapProxy 7.0.0, the Python program, from the tests' own virtual environment."""
     import sys
