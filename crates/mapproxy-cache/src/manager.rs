@@ -182,6 +182,11 @@ impl TileManager {
         &self.options.grid
     }
 
+    /// Where the tiles are kept; `None`: nowhere.
+    pub fn store(&self) -> Option<&Arc<dyn TileStore>> {
+        self.options.store.as_ref()
+    }
+
     /// Options of the tiles.
     pub fn image(&self) -> &Arc<ImageOptions> {
         &self.options.image

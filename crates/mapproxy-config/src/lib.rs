@@ -37,7 +37,7 @@ pub use checked::Config;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use env::Environment;
 pub use load::{
-    LoadOptions, Loaded, LoadedCoverages, LoadedSeed, load, load_coverages, load_coverages_str, load_seed,
-    load_seed_str, load_seed_with, load_str, load_str_with, load_with, read_written,
+    LoadOptions, Loaded, LoadedCoverages, LoadedSeed, SeedSelection, load, load_coverages, load_coverages_str,
+    load_seed, load_seed_selected, load_seed_str, load_seed_with, load_str, load_str_with, load_with, read_written,
 };
 pub use position::{Files, Origin, Span, Spanned};

@@ -34,6 +34,10 @@ pub struct Loaded {
 pub struct LoadedSeed {
     /// The tasks; `None` if there is any error.
     pub config: Option<SeedConfig>,
+    /// The keys of `seeds`, in the order written, selected or not.
+    pub seed_names: Vec<Name>,
+    /// The keys of `cleanups`, in the order written, selected or not.
+    pub cleanup_names: Vec<Name>,
     /// All that is wrong, by line.
     pub diagnostics: Diagnostics,
     /// The files the tasks depend on, absolute.
@@ -48,6 +52,25 @@ pub struct LoadedCoverages {
     pub coverages: IndexMap<Name, Coverage>,
     /// All that is wrong with them, by line.
     pub diagnostics: Diagnostics,
+}
+
+/// Which tasks of a `seed.yaml` are wanted, by their names. The others are not looked at.
+pub struct SeedSelection<'s> {
+    /// Of `seeds`.
+    pub seeds: &'s dyn Fn(&str) -> bool,
+    /// Of `cleanups`.
+    pub cleanups: &'s dyn Fn(&str) -> bool,
+}
+
+impl SeedSelection<'static> {
+    /// All tasks.
+    pub const ALL: SeedSelection<'static> = SeedSelection { seeds: &|_| true, cleanups: &|_| true };
+}
+
+impl std::fmt::Debug for SeedSelection<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SeedSelection").finish_non_exhaustive()
+    }
 }
 
 /// How to load.
@@ -105,11 +128,18 @@ pub fn load_seed(path: &Path, config: &Config) -> LoadedSeed {
     load_seed_with(path, config, &PROCESS)
 }
 
+/// As [`load_seed`], only the tasks of `selection`: mistakes in others are not told.
+pub fn load_seed_selected(path: &Path, config: &Config, selection: &SeedSelection<'_>) -> LoadedSeed {
+    let path = absolute(path);
+    let base_dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    read(&PROCESS, false, |loader| loader.file(&path, None)).into_seed(&base_dir, config, selection)
+}
+
 /// Loads the `seed.yaml` in the file `path`; its tasks work on the caches of `config`.
 pub fn load_seed_with(path: &Path, config: &Config, options: &LoadOptions<'_>) -> LoadedSeed {
     let path = absolute(path);
     let base_dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    read(options, false, |loader| loader.file(&path, None)).into_seed(&base_dir, config)
+    read(options, false, |loader| loader.file(&path, None)).into_seed(&base_dir, config, &SeedSelection::ALL)
 }
 
 /// Loads a `seed.yaml` from `text`, any bytes; relative paths are below `base_dir`.
@@ -119,7 +149,7 @@ pub fn load_seed_str(text: impl AsRef<[u8]>, base_dir: &Path, config: &Config) -
         let file = loader.files.add_text();
         loader.document(text.as_ref(), file, &base_dir)
     })
-    .into_seed(&base_dir, config)
+    .into_seed(&base_dir, config, &SeedSelection::ALL)
 }
 
 /// Loads only the `coverages` of the `seed.yaml` in the file `path`.
@@ -194,17 +224,23 @@ impl Document {
         Loaded { config, diagnostics: self.findings.into_diagnostics(&files), files: watched }
     }
 
-    fn into_seed(mut self, base_dir: &Path, config: &Config) -> LoadedSeed {
-        let mut watched: Vec<PathBuf> = self.files.iter().map(Path::to_path_buf).collect();
-        let mut seed = None;
+    fn into_seed(mut self, base_dir: &Path, config: &Config, selection: &SeedSelection<'_>) -> LoadedSeed {
+        let files = Arc::new(self.files);
+        let mut watched: Vec<PathBuf> = files.iter().map(Path::to_path_buf).collect();
+        let (mut seed, mut seed_names, mut cleanup_names) = (None, Vec::new(), Vec::new());
         if let Some(root) = &self.root {
             let document = raw::SeedDocument::from_node(root, &mut Reader::new(&mut self.findings));
             if let Some(document) = document {
-                seed = resolve::seed_document(&document, config, base_dir, &mut self.findings, &mut watched);
+                seed_names.extend(document.seeds.iter().flat_map(|seeds| seeds.value.keys().cloned()));
+                cleanup_names.extend(document.cleanups.iter().flat_map(|cleanups| cleanups.value.keys().cloned()));
+                let findings = &mut self.findings;
+                seed = resolve::seed_document(&document, config, selection, base_dir, findings, &mut watched);
             }
         }
         dedup(&mut watched);
-        LoadedSeed { config: seed, diagnostics: self.findings.into_diagnostics(&self.files), files: watched }
+        let config = seed.map(|seed| SeedConfig { files: Arc::clone(&files), ..seed });
+        let diagnostics = self.findings.into_diagnostics(&files);
+        LoadedSeed { config, seed_names, cleanup_names, diagnostics, files: watched }
     }
 }
 

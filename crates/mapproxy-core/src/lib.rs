@@ -30,6 +30,7 @@ mod params;
 mod proxies;
 pub mod request;
 mod response;
+pub mod seed;
 pub mod services;
 pub mod wrap;
 mod xslt;

@@ -1,13 +1,17 @@
 //! `seed.yaml`: what to make beforehand, and what to throw away.
 
+use std::sync::Arc;
+
 use super::Name;
 use super::caches::RefreshBefore;
 use super::coverage::Coverage;
-use crate::position::Origin;
+use crate::position::{Files, Origin};
 
 /// A checked `seed.yaml`.
 #[derive(Debug, Clone, Default)]
 pub struct SeedConfig {
+    /// The files positions point into.
+    pub files: Arc<Files>,
     /// `seeds`, in the order written.
     pub seeds: Vec<Seed>,
     /// `cleanups`, in the order written.

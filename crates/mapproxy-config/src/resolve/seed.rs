@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Resolver, origin};
 use crate::checked::{Cleanup, Config, Coverage, LevelSelection, Name, RemoveBefore, Seed, SeedConfig};
 use crate::findings::Findings;
+use crate::load::SeedSelection;
 use crate::position::Spanned;
 use crate::raw::{self, Selection, Table};
 
@@ -17,10 +18,11 @@ struct Task {
     levels: LevelSelection,
 }
 
-/// The whole of a `seed.yaml` whose tasks work on `config`.
+/// The tasks of a `seed.yaml` that are selected; they work on `config`.
 pub(crate) fn document(
     raw: &raw::SeedDocument,
     config: &Config,
+    selection: &SeedSelection<'_>,
     base_dir: &Path,
     findings: &mut Findings,
     watched: &mut Vec<PathBuf>,
@@ -44,6 +46,9 @@ pub(crate) fn document(
     let coverages = raw.coverages.as_ref().map_or(&no_coverages, |coverages| &coverages.value);
     let mut seed_config = SeedConfig::default();
     for (name, entry) in raw.seeds.iter().flat_map(|seeds| seeds.value.iter()) {
+        if !(selection.seeds)(name) {
+            continue;
+        }
         let path = format!("seeds.{name}");
         let task = resolver.task(&entry.value.common, coverages, config, &path, "seed");
         let refresh_before = match &entry.value.refresh_before {
@@ -64,6 +69,9 @@ pub(crate) fn document(
         }
     }
     for (name, entry) in raw.cleanups.iter().flat_map(|cleanups| cleanups.value.iter()) {
+        if !(selection.cleanups)(name) {
+            continue;
+        }
         let path = format!("cleanups.{name}");
         let task = resolver.task(&entry.value.common, coverages, config, &path, "clean up");
         let all = entry.value.remove_all.as_ref().is_some_and(|all| all.value);

@@ -11,23 +11,38 @@ use mapproxy_polygons::{Datasource, Format, Found};
 
 use super::Parts;
 
+/// Why there is no coverage.
+pub(super) enum NoCoverage {
+    /// It cannot be built, and that has been told.
+    Told,
+    /// It has no area: where that was written, and how to say it.
+    Empty(Origin, String),
+}
+
 impl Parts<'_> {
     /// The coverage, where there is one. `Err(())`: it cannot be built, and that has been told.
     pub(super) fn coverage(&self, config: Option<&checked::Coverage>) -> Result<Option<Coverage>, ()> {
-        config.map(|config| self.build_coverage(config).ok_or(())).transpose()
+        let built = |config| match self.build_coverage(config) {
+            Ok(coverage) => Ok(coverage),
+            Err(NoCoverage::Told) => Err(()),
+            Err(NoCoverage::Empty(at, message)) => self.error(&at, message).ok_or(()),
+        };
+        config.map(built).transpose()
     }
 
-    fn build_coverage(&self, config: &checked::Coverage) -> Option<Coverage> {
-        let parts = |parts: &[checked::Coverage]| -> Option<Vec<Coverage>> {
+    /// The coverage, which may be empty.
+    pub(super) fn build_coverage(&self, config: &checked::Coverage) -> Result<Coverage, NoCoverage> {
+        use NoCoverage::Told;
+        let parts = |parts: &[checked::Coverage]| -> Result<Vec<Coverage>, NoCoverage> {
             parts.iter().map(|part| self.build_coverage(part)).collect()
         };
         let built = match &config.shape {
             CoverageShape::Bbox { bbox: [min_x, min_y, max_x, max_y], srs } => {
                 let bbox = Bbox::new(*min_x, *min_y, *max_x, *max_y);
-                Ok(Coverage::from_bbox(bbox, self.srs(srs, &config.at)?))
+                Ok(Coverage::from_bbox(bbox, self.srs(srs, &config.at).ok_or(Told)?))
             }
             CoverageShape::Polygons { path, format, srs, condition } => {
-                let srs = self.srs(srs, &config.at)?;
+                let srs = self.srs(srs, &config.at).ok_or(Told)?;
                 let format = match format {
                     CoverageFile::Wkt => None,
                     CoverageFile::GeoJson => Some(Format::GeoJson),
@@ -38,7 +53,9 @@ impl Parts<'_> {
                 return match format {
                     None => match std::fs::read_to_string(path) {
                         Ok(text) => self.read_from(config, path.display(), Coverage::from_wkt(&text, srs)),
-                        Err(error) => self.error(&config.at, format!("cannot read {}: {error}", path.display())),
+                        Err(error) => {
+                            self.error(&config.at, format!("cannot read {}: {error}", path.display())).ok_or(Told)
+                        }
                     },
                     Some(format) => {
                         self.features(config, path.display(), Datasource::File(path, format), condition.as_deref(), srs)
@@ -46,13 +63,13 @@ impl Parts<'_> {
                 };
             }
             CoverageShape::Ogr { datasource, srs, condition } => {
-                let srs = self.srs(srs, &config.at)?;
+                let srs = self.srs(srs, &config.at).ok_or(Told)?;
                 // What is written there may hold a password.
                 let name = "the data source";
                 return self.features(config, name, Datasource::Ogr(datasource.name()), condition.as_deref(), srs);
             }
             CoverageShape::ExpiredTiles { path } => {
-                let tiles = self.expired_tiles(path, &config.at)?;
+                let tiles = self.expired_tiles(path, &config.at).ok_or(Told)?;
                 return self.read_from(config, path.display(), Coverage::from_mercator_tiles(&tiles));
             }
             CoverageShape::Union(list) => Coverage::union(&parts(list)?),
@@ -60,8 +77,9 @@ impl Parts<'_> {
             CoverageShape::Difference(list) => Coverage::difference(&parts(list)?),
         };
         match built {
-            Ok(coverage) => Some(coverage.with_clip(config.clip)),
-            Err(error) => self.error(&config.at, error),
+            Ok(coverage) => Ok(coverage.with_clip(config.clip)),
+            Err(error @ CoverageError::Empty) => Err(NoCoverage::Empty(config.at.clone(), error.to_string())),
+            Err(error) => self.error(&config.at, error).ok_or(Told),
         }
     }
 
@@ -71,14 +89,14 @@ impl Parts<'_> {
         config: &checked::Coverage,
         name: impl std::fmt::Display,
         read: Result<Coverage, CoverageError>,
-    ) -> Option<Coverage> {
+    ) -> Result<Coverage, NoCoverage> {
         match read {
             Ok(coverage) => {
                 self.tell_of_others(&config.at, &name, coverage.skipped());
-                Some(coverage.with_clip(config.clip))
+                Ok(coverage.with_clip(config.clip))
             }
-            Err(CoverageError::Empty) => self.error(&config.at, format!("{name}: no polygons")),
-            Err(error) => self.error(&config.at, format!("{name}: {error}")),
+            Err(CoverageError::Empty) => Err(NoCoverage::Empty(config.at.clone(), format!("{name}: no polygons"))),
+            Err(error) => self.error(&config.at, format!("{name}: {error}")).ok_or(NoCoverage::Told),
         }
     }
 
@@ -89,9 +107,9 @@ impl Parts<'_> {
         source: Datasource<'_>,
         condition: Option<&str>,
         srs: Srs,
-    ) -> Option<Coverage> {
+    ) -> Result<Coverage, NoCoverage> {
         let coverage = match mapproxy_polygons::read(source, condition) {
-            Err(error) => return self.error(&config.at, error),
+            Err(error) => return self.error(&config.at, error).ok_or(NoCoverage::Told),
             Ok(Found::GeoJson(text)) => Coverage::from_geojson(&text, srs),
             Ok(Found::Polygons { polygons, skipped }) => {
                 self.tell_of_others(&config.at, &name, &skipped);
@@ -100,7 +118,8 @@ impl Parts<'_> {
         };
         match (condition, coverage) {
             (Some(condition), Err(CoverageError::Empty)) => {
-                self.error(&config.at, format!("{name}: no polygons for which `{condition}`"))
+                let message = format!("{name}: no polygons for which `{condition}`");
+                Err(NoCoverage::Empty(config.at.clone(), message))
             }
             (_, coverage) => self.read_from(config, name, coverage),
         }

@@ -11,6 +11,7 @@ mod explanations;
 mod grids;
 mod images;
 mod layers;
+pub(crate) mod seed;
 mod servers;
 mod services;
 mod sources;
@@ -29,7 +30,7 @@ use mapproxy_cache::store::objects::ObjectService;
 use mapproxy_cache::store::sqlite::Pool;
 use mapproxy_client::{Clients, HttpClient};
 use mapproxy_config::checked::{Name, S3Store};
-use mapproxy_config::{Config, Diagnostic, Diagnostics, Origin};
+use mapproxy_config::{Config, Diagnostic, Diagnostics, Loaded, Origin};
 use mapproxy_grid::{Coverage, ResolutionRange, Srs, TileGrid};
 use mapproxy_map::info::InfoSource;
 use mapproxy_map::{Dimension, MapSource};
@@ -233,12 +234,16 @@ impl AppBuilder {
         }
     }
 
-    /// Reads, checks and builds; as often as wanted.
-    pub fn build(&self) -> Result<Built, BuildError> {
-        let loaded = match &self.input {
+    fn load(&self) -> Loaded {
+        match &self.input {
             Input::File(path) => mapproxy_config::load(path),
             Input::Text { text, base_dir } => mapproxy_config::load_str(text, base_dir),
-        };
+        }
+    }
+
+    /// Reads, checks and builds; as often as wanted.
+    pub fn build(&self) -> Result<Built, BuildError> {
+        let loaded = self.load();
         let Some(config) = loaded.config else {
             return Err(BuildError { diagnostics: loaded.diagnostics, files: loaded.files });
         };

@@ -56,6 +56,16 @@ pub enum Relation {
 enum Shape {
     Box(Bbox, Dense),
     Polygons(Arc<Area>),
+    Any(Arc<Several>),
+}
+
+/// Areas that are asked one after the other.
+#[derive(Debug)]
+struct Several {
+    parts: Vec<Coverage>,
+    extent: MapExtent,
+    /// All together, made when that is needed.
+    merged: OnceLock<Result<Coverage, CoverageError>>,
 }
 
 /// A box as a polygon whose edges have points enough to bend, made when it is needed in another SRS.
@@ -95,6 +105,19 @@ impl Coverage {
         let all = MultiPolygon(shapes.into_iter().flatten().collect());
         Self::from_multi_polygon(algebra::merged(all), srs)
     }
+    /// All areas together, each tested as it is on its own: boxes stay boxes, each in its SRS.
+    pub fn any_of(parts: Vec<Coverage>) -> Result<Coverage, CoverageError> {
+        let mut extents = parts.iter().map(Coverage::extent);
+        let first = extents.next().ok_or(CoverageError::Empty)?;
+        let extent = extents.try_fold(first, |all, extent| all.union(&extent))?;
+        if let [only] = parts.as_slice() {
+            return Ok(only.clone());
+        }
+        let clip = parts.iter().any(Coverage::clip);
+        let srs = extent.srs.clone();
+        let shape = Shape::Any(Arc::new(Several { parts, extent, merged: OnceLock::new() }));
+        Ok(Coverage { srs, shape, clip, skipped: Arc::default() })
+    }
     /// The area common to all, in the first one's SRS.
     pub fn intersection(parts: &[Coverage]) -> Result<Coverage, CoverageError> {
         let (srs, shapes) = Self::in_common_srs(parts)?;
@@ -128,27 +151,41 @@ impl Coverage {
         let bbox = match &self.shape {
             Shape::Box(bbox, _) => *bbox,
             Shape::Polygons(area) => area.bbox(),
+            Shape::Any(several) => return several.extent.clone(),
         };
         MapExtent::new(bbox, self.srs.clone())
     }
     /// The coverage shares something with `bbox`: an area for box coverages, a touch counts for polygons.
     pub fn intersects(&self, bbox: &Bbox, srs: &Srs) -> Result<bool, TransformError> {
+        if let Shape::Any(several) = &self.shape {
+            return several.any(|part| part.intersects(bbox, srs));
+        }
         let bbox = srs.transform_bbox(&self.srs, bbox)?;
         Ok(match &self.shape {
             Shape::Box(own, _) => own.intersects(&bbox),
             Shape::Polygons(area) => area.touches(&bbox),
+            Shape::Any(_) => false,
         })
     }
     /// `bbox` lies inside the coverage.
     pub fn contains(&self, bbox: &Bbox, srs: &Srs) -> Result<bool, TransformError> {
-        let bbox = srs.transform_bbox(&self.srs, bbox)?;
-        Ok(match &self.shape {
-            Shape::Box(own, _) => own.contains(&bbox),
-            Shape::Polygons(area) => area.contains(&bbox),
-        })
+        Ok(self.relation(bbox, srs)? == Relation::Inside)
     }
     /// How `bbox` lies to the coverage: [`contains`](Self::contains) and [`intersects`](Self::intersects) in one question.
     pub fn relation(&self, bbox: &Bbox, srs: &Srs) -> Result<Relation, TransformError> {
+        if let Shape::Any(several) = &self.shape {
+            let mut meets = false;
+            let inside = several.any(|part| {
+                let relation = part.relation(bbox, srs)?;
+                meets |= relation != Relation::Beside;
+                Ok(relation == Relation::Inside)
+            })?;
+            return Ok(match (meets, inside) {
+                (_, true) => Relation::Inside,
+                (true, false) => Relation::Meets,
+                (false, false) => Relation::Beside,
+            });
+        }
         let bbox = srs.transform_bbox(&self.srs, bbox)?;
         let (meets, contains) = match &self.shape {
             Shape::Box(own, _) => {
@@ -159,6 +196,7 @@ impl Coverage {
                 let meets = area.touches(&bbox);
                 (meets, meets && area.contains(&bbox))
             }
+            Shape::Any(_) => (false, false),
         };
         Ok(match (meets, contains) {
             (_, true) => Relation::Inside,
@@ -188,6 +226,7 @@ impl Coverage {
                 area.kept_image(&self.srs, srs)?
             }
             Shape::Polygons(area) => area.kept_image(&self.srs, srs)?,
+            Shape::Any(several) => return Ok(several.merged()?.in_srs(srs)?.with_clip(self.clip)),
         };
         Ok(Coverage { srs: srs.clone(), shape: Shape::Polygons(shape), clip: self.clip, skipped: self.skipped.clone() })
     }
@@ -213,6 +252,11 @@ impl Coverage {
                     _ => area.transformed(&self.srs, srs)?.cut(&around),
                 }
             }
+            Shape::Any(several) => match several.merged() {
+                Ok(merged) => merged.polygons_in(bbox, srs)?,
+                Err(CoverageError::Transform(error)) => return Err(error),
+                Err(_) => Polygons::new(),
+            },
         })
     }
 
@@ -244,7 +288,31 @@ impl Coverage {
             Shape::Box(bbox, _) => Ok(MultiPolygon(vec![algebra::polygon_of(&self.srs.transform_bbox(srs, bbox)?)])),
             Shape::Polygons(area) if *srs == self.srs => Ok(area.polygons().clone()),
             Shape::Polygons(area) => algebra::transformed(area.polygons(), &self.srs, srs),
+            Shape::Any(several) => {
+                let parts = several.parts.iter().map(|part| part.multi_polygon_in(srs));
+                let parts = parts.collect::<Result<Vec<_>, _>>()?;
+                Ok(algebra::merged(MultiPolygon(parts.into_iter().flatten().collect())))
+            }
         }
+    }
+}
+
+impl Several {
+    /// Whether one of them says so. Who cannot tell counts only where nobody says so.
+    fn any(&self, mut says: impl FnMut(&Coverage) -> Result<bool, TransformError>) -> Result<bool, TransformError> {
+        let mut trouble = None;
+        for part in &self.parts {
+            match says(part) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => trouble = Some(error),
+            }
+        }
+        trouble.map_or(Ok(false), Err)
+    }
+
+    fn merged(&self) -> Result<Coverage, CoverageError> {
+        self.merged.get_or_init(|| Coverage::union(&self.parts)).clone()
     }
 }
 
@@ -254,6 +322,7 @@ impl PartialEq for Coverage {
         let same_shape = match (&self.shape, &other.shape) {
             (Shape::Box(a, _), Shape::Box(b, _)) => a == b,
             (Shape::Polygons(a), Shape::Polygons(b)) => Arc::ptr_eq(a, b) || a.polygons() == b.polygons(),
+            (Shape::Any(a), Shape::Any(b)) => Arc::ptr_eq(a, b) || a.parts == b.parts,
             _ => false,
         };
         same_shape && self.srs == other.srs && self.clip == other.clip
@@ -307,6 +376,25 @@ mod tests {
                 assert_eq!(coverage.relation(&b, &srs).unwrap(), expected, "{b}");
             }
         }
+    }
+
+    #[test]
+    fn several_areas_together_are_tested_each_as_it_is() {
+        let (west, east) = (bbox(0.0, 0.0, 10.0, 10.0), bbox(20.0, 0.0, 30.0, 10.0));
+        let mercator = Srs::web_mercator();
+        let east_in_metres = Coverage::from_bbox(Srs::wgs84().transform_bbox(&mercator, &east).unwrap(), mercator);
+        let several = Coverage::any_of(vec![in_degrees(west), east_in_metres]).unwrap();
+        let relation = |b: Bbox| several.relation(&b, &Srs::wgs84()).unwrap();
+        assert_eq!(relation(bbox(1.0, 1.0, 2.0, 2.0)), Relation::Inside);
+        assert_eq!(relation(bbox(21.0, 1.0, 22.0, 2.0)), Relation::Inside);
+        assert_eq!(relation(bbox(9.0, 1.0, 22.0, 2.0)), Relation::Meets);
+        assert_eq!(relation(bbox(10.0, 1.0, 19.0, 2.0)), Relation::Beside, "boxes that only touch do not meet");
+        assert!(several.intersects(&bbox(9.0, 1.0, 11.0, 2.0), &Srs::wgs84()).unwrap());
+        let extent = several.extent();
+        assert!(extent.bbox.almost_equals(&bbox(0.0, 0.0, 30.0, 10.0), 1e-9, 1e-9), "{}", extent.bbox);
+        assert_eq!(several.polygons_in(&bbox(-5.0, -5.0, 35.0, 15.0), &Srs::wgs84()).unwrap().len(), 2);
+        assert_eq!(Coverage::any_of(vec![wkt(SQUARE)]).unwrap(), wkt(SQUARE));
+        assert!(matches!(Coverage::any_of(Vec::new()), Err(CoverageError::Empty)));
     }
 
     #[test]
