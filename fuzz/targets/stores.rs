@@ -8,6 +8,7 @@
 #![no_main]
 
 use std::fs::{self, OpenOptions};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use mapproxy_cache::store::objects::{
     AzureBlob, AzureBlobOptions, Connection, ObjectOptions, ObjectService, S3, S3Options,
 };
 use mapproxy_cache::store::pmtiles::fuzzing;
+use mapproxy_cache::store::visit::{Detail, Visit};
 use mapproxy_cache::store::{CompactStore, ObjectStore, TileData, TileStore};
 use mapproxy_cache::{Permissions, TileKey};
 use mapproxy_client::testkit::ScriptedClient;
@@ -63,6 +65,8 @@ fn bundle(version: Version, data: &[u8]) {
         assert!(found.is_none_or(|tile| tile.bytes.len() <= 1 << 24));
         let _ = store.metadata(&key(x));
     }
+    look_at_all(&store, Detail::Bytes);
+    look_at_all(&store, Detail::Meta);
     if store.store(&key(3), &tile(3)).is_ok() {
         let found = store.load(&key(3)).expect("a file can be read").expect("it was stored");
         assert_eq!(found.bytes, tile(3).bytes);
@@ -88,6 +92,17 @@ fn change<'a>(path: &Path, mut data: &'a [u8]) -> &'a [u8] {
         file.set_len(number(length)).expect("a file can be cut");
     }
     data
+}
+
+fn look_at_all(store: &impl TileStore, detail: Detail) {
+    for wanted in [Visit::all(detail), Visit::level(3, Detail::Keys)] {
+        let mut left = 20_000;
+        let mut visitor = |_| {
+            left -= 1;
+            if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let _ = store.visit(&wanted, &mut visitor);
+    }
 }
 
 fn objects(amazon: bool, body: &[u8]) {
@@ -118,5 +133,6 @@ fn objects(amazon: bool, body: &[u8]) {
     let _ = store.remove_level(3, Some(SystemTime::now()));
     let _ = store.load(&key(1));
     let _ = store.metadata(&key(1));
+    look_at_all(&store, Detail::Keys);
     assert!(client.requests().len() < 10_000, "an answer that repeats itself is followed for ever");
 }

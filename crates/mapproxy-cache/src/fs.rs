@@ -74,6 +74,11 @@ pub(crate) fn replace(
     })
 }
 
+/// The name of the file that a temporary file is to become; `None` for other names.
+pub(crate) fn temporary_of(name: &str) -> Option<&str> {
+    name.rfind(TEMPORARY).map(|tail| &name[..tail])
+}
+
 /// Removes those temporary files in `directory` whose files `is_one` wants: left behind by processes that died before they could rename them.
 pub(crate) fn remove_temporary(directory: &Path, is_one: impl Fn(&OsStr, &fs::DirEntry) -> bool) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };

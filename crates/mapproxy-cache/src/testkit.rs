@@ -298,6 +298,16 @@ impl crate::store::TileStore for FullStore {
     fn remove(&self, _key: &TileKey) -> Result<(), crate::store::StoreError> {
         Ok(())
     }
+    fn visit(
+        &self,
+        _: &crate::store::visit::Visit,
+        _: crate::store::visit::Visitor<'_>,
+    ) -> Result<(), crate::store::StoreError> {
+        Ok(())
+    }
+    fn place(&self, key: &TileKey) -> String {
+        format!("{key:?}")
+    }
 }
 
 /// A store of files in a temporary directory.
@@ -380,6 +390,17 @@ impl crate::store::TileStore for AwayStore {
     fn remove(&self, key: &TileKey) -> Result<(), crate::store::StoreError> {
         self.here()?;
         self.store.remove(key)
+    }
+    fn visit(
+        &self,
+        wanted: &crate::store::visit::Visit,
+        visitor: crate::store::visit::Visitor<'_>,
+    ) -> Result<(), crate::store::StoreError> {
+        self.here()?;
+        self.store.visit(wanted, visitor)
+    }
+    fn place(&self, key: &TileKey) -> String {
+        self.store.place(key)
     }
     fn remove_level(&self, z: u8, before: Option<std::time::SystemTime>) -> Result<(), crate::store::StoreError> {
         self.here()?;

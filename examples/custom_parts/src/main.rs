@@ -16,6 +16,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use mapproxy_core::auth::Operation;
 use mapproxy_core::cache::TileKey;
+use mapproxy_core::cache::store::visit::{SeenTile, Visit, Visited, Visitor};
 use mapproxy_core::cache::store::{Capabilities, StoreError, StoredTile, TileData, TileMeta, TileStore};
 use mapproxy_core::decorate::{Decorator, DecoratorError, Picture};
 use mapproxy_core::grid::Coverage;
@@ -111,6 +112,22 @@ impl TileStore for Memory {
         }
         self.tiles().retain(|key, _| key.coord.z != level);
         Ok(())
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        // A copy of the keys: the visitor may remove what it is shown.
+        let keys: Vec<TileKey> = self.tiles().keys().filter(|key| wanted.wants(key.coord)).cloned().collect();
+        for key in keys {
+            let Some(StoredTile { bytes, meta }) = self.load(&key)? else { continue };
+            if visitor(Visited::Tile(SeenTile { key, meta: Some(meta), bytes: Some(bytes) })).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        format!("{:?} in memory", key.coord)
     }
 
     fn load(&self, key: &TileKey) -> Result<Option<StoredTile>, StoreError> {

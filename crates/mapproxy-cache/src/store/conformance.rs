@@ -1,8 +1,12 @@
 //! What every tile store must do, as a suite of checks for the tests of its author.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use mapproxy_grid::TileCoord;
 
+use super::visit::{Cells, Detail, SeenTile, Visit, Visited};
 use super::{AtOnce, Look, SingleColor, TileData, TileStore};
 use crate::TileKey;
 
@@ -25,6 +29,10 @@ pub fn store_suite<S: TileStore, G>(make: impl Fn() -> (S, G)) {
         what_is_known_at_once_is_what_is_loaded,
         a_level_is_removed_and_no_other,
         old_tiles_of_a_level_are_removed,
+        what_was_stored_is_visited_once,
+        a_visit_is_of_the_tiles_that_are_wanted,
+        a_visit_ends_when_the_visitor_breaks_off,
+        what_is_visited_can_be_removed_meanwhile,
     ];
     for check in checks {
         let (store, _guard) = make();
@@ -244,4 +252,121 @@ fn old_tiles_of_a_level_are_removed(store: &dyn TileStore) {
     store.remove_level(4, Some(now + minute)).expect("a level can be cleaned");
     assert!(loaded(store, &here).is_none(), "it is older");
     assert!(loaded(store, &elsewhere).is_some(), "it is of another level");
+}
+
+/// The tiles of a visit, which has nothing else to show.
+fn visited(store: &dyn TileStore, wanted: &Visit) -> Vec<SeenTile> {
+    let mut tiles = Vec::new();
+    let mut visitor = |seen| {
+        match seen {
+            Visited::Tile(tile) => tiles.push(tile),
+            other => panic!("only tiles were stored, but there is {other:?}"),
+        }
+        ControlFlow::Continue(())
+    };
+    store.visit(wanted, &mut visitor).expect("a store can be visited");
+    tiles
+}
+
+fn names(tiles: &[SeenTile]) -> Vec<(u8, u32, u32)> {
+    let mut names: Vec<_> = tiles.iter().map(|tile| (tile.key.coord.z, tile.key.coord.x, tile.key.coord.y)).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Tiles of several levels, far from each other and side by side.
+fn scattered() -> Vec<TileKey> {
+    let far = [key(0, 0, 0), key(1, 0, 1), key(127, 128, 12), key(128, 127, 12), key(1_234_567, 2_345_678, 22)];
+    far.into_iter().chain((0..40).map(|n| key(n % 8, n / 8, 7))).collect()
+}
+
+fn keep_scattered(store: &dyn TileStore) {
+    let tiles: Vec<_> = scattered().into_iter().map(|key| (key, data(b"tile"))).collect();
+    store.store_many(&tiles).expect("tiles can be stored");
+}
+
+fn what_was_stored_is_visited_once(store: &dyn TileStore) {
+    assert!(visited(store, &Visit::all(Detail::Bytes)).is_empty(), "nothing was stored");
+    let mut keys = scattered();
+    if store.capabilities().dimensions {
+        for (time, place) in
+            [("2020", key(1, 0, 1)), ("2021", key(1, 0, 1)), ("2012-01-01/2012-12-31/P1D", key(3, 4, 7))]
+        {
+            keys.push(TileKey { dimensions: [("time".to_owned(), time.to_owned())].into(), ..place });
+        }
+    }
+    let tiles: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let bytes = Bytes::from(format!("tile {:?} {:?}", key.coord, key.dimensions));
+            (key.clone(), TileData { bytes, single_color: None })
+        })
+        .collect();
+    store.store_many(&tiles).expect("tiles can be stored");
+    store.store_many(&tiles[..9]).expect("tiles can be replaced");
+    for detail in [Detail::Keys, Detail::Meta, Detail::Bytes] {
+        let seen = visited(store, &Visit::all(detail));
+        assert_eq!(seen.len(), tiles.len(), "each tile once ({detail:?})");
+        for (key, tile) in &tiles {
+            let seen: Vec<_> = seen.iter().filter(|seen| seen.key == *key).collect();
+            assert_eq!(seen.len(), 1, "{key:?} once ({detail:?})");
+            if detail >= Detail::Meta {
+                let metadata = store.metadata(key).expect("a store can be read");
+                assert_eq!(seen[0].meta, metadata, "{key:?} as it is loaded");
+                assert_eq!(metadata.map(|meta| meta.size), Some(tile.bytes.len() as u64));
+            }
+            if detail == Detail::Bytes {
+                assert_eq!(seen[0].bytes.as_ref(), Some(&tile.bytes), "{key:?} as it was stored");
+            }
+            assert!(!store.place(key).is_empty());
+        }
+    }
+}
+
+fn a_visit_is_of_the_tiles_that_are_wanted(store: &dyn TileStore) {
+    keep_scattered(store);
+    let level = |z| names(&visited(store, &Visit::level(z, Detail::Keys)));
+    assert_eq!(level(7).len(), 40);
+    assert_eq!(level(12), [(12, 127, 128), (12, 128, 127)]);
+    assert_eq!(level(22), [(22, 1_234_567, 2_345_678)]);
+    assert!(level(2).is_empty() && level(31).is_empty());
+    let within = |z, min_x, min_y, max_x, max_y| {
+        let cells = Cells { min_x, min_y, max_x, max_y };
+        names(&visited(store, &Visit { level: Some(z), within: Some(cells), detail: Detail::Keys }))
+    };
+    assert_eq!(within(7, 2, 3, 3, 4), [(7, 2, 3), (7, 2, 4), (7, 3, 3), (7, 3, 4)]);
+    assert_eq!(within(7, 7, 4, 500, 500), [(7, 7, 4)]);
+    assert_eq!(within(12, 128, 0, 128, 127), [(12, 128, 127)]);
+    assert_eq!(within(22, 1_234_567, 2_345_678, 1_234_567, 2_345_678), [(22, 1_234_567, 2_345_678)]);
+    assert!(within(22, 1_234_568, 0, u32::MAX, u32::MAX).is_empty());
+}
+
+fn a_visit_ends_when_the_visitor_breaks_off(store: &dyn TileStore) {
+    keep_scattered(store);
+    let mut seen = 0;
+    let mut visitor = |_| {
+        seen += 1;
+        if seen == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    store.visit(&Visit::all(Detail::Keys), &mut visitor).expect("breaking off is no error");
+    assert_eq!(seen, 5);
+}
+
+fn what_is_visited_can_be_removed_meanwhile(store: &dyn TileStore) {
+    keep_scattered(store);
+    let mut batch = Vec::new();
+    let mut visitor = |seen| {
+        if let Visited::Tile(tile) = seen {
+            batch.push(tile.key);
+        }
+        if batch.len() == 7 {
+            store.remove_many(&std::mem::take(&mut batch)).expect("tiles can be removed");
+        }
+        ControlFlow::Continue(())
+    };
+    store.visit(&Visit::level(7, Detail::Keys), &mut visitor).expect("a store can be visited");
+    store.remove_many(&batch).expect("tiles can be removed");
+    store.remove_many(&batch).expect("tiles that are missing, too");
+    let left: BTreeSet<u8> = names(&visited(store, &Visit::all(Detail::Keys))).into_iter().map(|name| name.0).collect();
+    assert_eq!(left, [0, 1, 12, 22].into(), "all of the level, and no other");
 }

@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::file_sweep::Sweep;
+use super::file_visit::FileWalk;
 use super::layout::Layout;
+use super::visit::{Visit, Visitor};
 use super::{AtOnce, Capabilities, Look, SingleColor, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::fs::{explain, ignore_missing, parent, remove_temporary, replace, write_atomic, write_atomic_with_times};
 use crate::lock::lock_id;
@@ -47,7 +49,7 @@ pub struct FileStore {
 }
 
 /// Where the files of tiles of one colour are.
-const SINGLE_COLOR_TILES: &str = "single_color_tiles";
+pub(super) const SINGLE_COLOR_TILES: &str = "single_color_tiles";
 
 /// A file larger than this is no tile.
 const MAX_TILE_BYTES: u64 = 256 << 20;
@@ -68,7 +70,7 @@ impl FileStore {
         write_atomic_with_times(&path, bytes, self.permissions, Some(times)).map_err(failed("write", &path))
     }
 
-    fn read(&self, path: &Path) -> io::Result<Option<StoredTile>> {
+    pub(super) fn read(&self, path: &Path) -> io::Result<Option<StoredTile>> {
         let mut file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -114,6 +116,16 @@ impl FileStore {
                 None => Ok(None),
             },
             result => result.map_err(failed("read", &path)),
+        }
+    }
+
+    /// Removes a folder of tiles that is empty, and those above it.
+    fn remove_empty(&self, folder: &Path) {
+        let mut folder = folder;
+        // Whoever finds a folder missing that it writes to makes it again.
+        while folder != self.directory && folder.starts_with(&self.directory) && fs::remove_dir(folder).is_ok() {
+            let Some(above) = folder.parent() else { return };
+            folder = above;
         }
     }
 
@@ -229,6 +241,37 @@ impl TileStore for FileStore {
     fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
         let sweep = Sweep { layout: self.layout, extension: &self.extension, level, before };
         sweep.clean(&self.directory)
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        FileWalk::run(self, wanted, visitor)
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        self.path(key).unwrap_or_else(|_| self.directory.clone()).display().to_string()
+    }
+
+    fn level_folder(&self, level: u8) -> Option<PathBuf> {
+        self.layout.level_folder(level).map(|name| self.directory.join(name))
+    }
+
+    /// Folders that become empty go as well.
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        let mut emptied: Option<PathBuf> = None;
+        for key in keys {
+            let path = self.path(key)?;
+            ignore_missing(fs::remove_file(&path)).map_err(failed("remove", &path))?;
+            if emptied.as_deref() != path.parent() {
+                let folder = path.parent().map(Path::to_owned);
+                if let Some(before) = std::mem::replace(&mut emptied, folder) {
+                    self.remove_empty(&before);
+                }
+            }
+        }
+        if let Some(last) = emptied {
+            self.remove_empty(&last);
+        }
+        Ok(())
     }
 
     fn sweep(&self, keys: &[TileKey]) {

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use mapproxy_grid::TileCoord;
+use mapproxy_map::Dimensions;
 
+use super::visit::Cells;
 use crate::TileKey;
 
 /// A directory layout.
@@ -137,6 +139,54 @@ impl Layout {
         is_number.then(|| number.parse().ok()).flatten()
     }
 
+    /// The name of the folder that has all tiles of a level.
+    pub fn level_folder(self, level: u8) -> Option<String> {
+        match self {
+            Layout::Tc | Layout::Mp => Some(format!("{level:02}")),
+            Layout::Tms => Some(level.to_string()),
+            Layout::Arcgis => Some(format!("L{level:02}")),
+            Layout::ReverseTms | Layout::Quadkey => None,
+        }
+    }
+
+    /// A folder may have tiles of these columns and rows; `below` is its path from the folder of its level.
+    pub(crate) fn may_hold(self, below: &str, cells: &Cells) -> bool {
+        const ALL: (u32, u32) = (0, u32::MAX);
+        // Numbers in decimal groups, of which the first ones are known.
+        let grouped = |known: &[u32], groups: usize, base: u32| {
+            // The first group may have any number of digits.
+            if known.is_empty() {
+                return ALL;
+            }
+            let (mut first, mut count) = (0_u64, 1_u64);
+            for group in 0..groups {
+                first = first * u64::from(base) + u64::from(known.get(group).copied().unwrap_or(0));
+                if group >= known.len() {
+                    count = count.saturating_mul(u64::from(base));
+                }
+            }
+            let clamp = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+            (clamp(first), clamp(first.saturating_add(count - 1)))
+        };
+        let parts = below.split('/').filter(|part| !part.is_empty());
+        let (radix, prefix) = if self == Layout::Arcgis { (16, "R") } else { (10, "") };
+        let numbers: Option<Vec<u32>> =
+            parts.map(|part| u32::from_str_radix(part.strip_prefix(prefix)?, radix).ok()).collect();
+        let Some(numbers) = numbers else { return true };
+        let columns_and_rows = |groups: usize, base: u32| {
+            let (columns, rows) = numbers.split_at(numbers.len().min(groups));
+            (grouped(columns, groups, base), grouped(rows, groups, base))
+        };
+        let (columns, rows) = match self {
+            Layout::Tc => columns_and_rows(3, 1000),
+            Layout::Mp => columns_and_rows(2, 10_000),
+            Layout::Tms => columns_and_rows(1, u32::MAX),
+            Layout::Arcgis => (ALL, numbers.first().map_or(ALL, |row| (*row, *row))),
+            Layout::ReverseTms | Layout::Quadkey => (ALL, ALL),
+        };
+        cells.meets(columns, rows)
+    }
+
     fn push_tile(self, path: &mut OsString, TileCoord { x, y, z }: TileCoord) {
         match self {
             Layout::Tc => write!(
@@ -194,6 +244,32 @@ fn push_dimensions(path: &mut OsString, dimensions: &[(String, String)]) -> Resu
         write!(path, "{name}-{value}/").expect("writing to memory cannot fail");
     }
     Ok(())
+}
+
+/// The dimension values that directories name: what [`dimension_directories`] makes those of. What begins with no name, or
+/// with one out of order, belongs to the value before.
+pub(crate) fn dimensions_of(directories: &str) -> Dimensions {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for part in directories.split('/').filter(|part| !part.is_empty()) {
+        let named = part.split_once('-').filter(|(name, _)| {
+            let is_name = name.starts_with(|first: char| first.is_alphabetic() || first == '_');
+            let follows = |last: &str| (is_other(last), last) < (is_other(name), *name);
+            is_name && found.last().is_none_or(|(last, _)| follows(last))
+        });
+        match (named, found.last_mut()) {
+            (Some((name, value)), _) => found.push((name.to_owned(), value.to_owned())),
+            (None, Some((_, value))) => {
+                value.push('/');
+                value.push_str(part);
+            }
+            (None, None) => {
+                let (name, value) = part.split_once('-').unwrap_or((part, ""));
+                found.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    found.sort();
+    found.into()
 }
 
 fn is_other(name: &str) -> bool {
@@ -276,6 +352,37 @@ mod tests {
     }
 
     #[test]
+    fn dimensions_are_told_from_directories() {
+        for dimensions in [
+            &[("elevation", "3000"), ("time", "2012-11-12T01:00:00Z"), ("dim_a", "x")][..],
+            &[("time", "2012-01-01/2012-12-31/P1D")],
+            &[("elevation", ""), ("time", "a/b/c")],
+            &[],
+        ] {
+            let key = with_dimensions(dimensions);
+            let directories = dimension_directories(&key.dimensions).unwrap().into_string().unwrap();
+            let mut sorted: Vec<_> = key.dimensions.to_vec();
+            sorted.sort();
+            assert_eq!(*dimensions_of(&directories), *sorted, "{directories}");
+        }
+    }
+
+    #[test]
+    fn folders_beside_the_wanted_tiles_are_left_out() {
+        let cells = Cells { min_x: 1_002_003, min_y: 5, max_x: 1_002_010, max_y: 1_000_000 };
+        for (layout, inside, outside) in [
+            (Layout::Tc, "001/002/007/000", "001/003"),
+            (Layout::Tc, "", "001/002/011"),
+            (Layout::Tc, "001/002/003/001/000", "001/002/003/001/001"),
+            (Layout::Mp, "0100/2003", "0101"),
+            (Layout::Tms, "1002003", "1002011"),
+            (Layout::Arcgis, "R00000005", "R00000004"),
+        ] {
+            assert!(layout.may_hold(inside, &cells) && !layout.may_hold(outside, &cells), "{inside} {outside}");
+        }
+    }
+
+    #[test]
     fn files_of_others_are_no_tiles() {
         for name in ["single_color_tiles/ff0105.png", "3/1/2.jpeg", "3/1/02.png", "3/1/2.png.tmp-x", "3/1/2/.png", "x"]
         {
@@ -300,6 +407,32 @@ mod tests {
                 prop_assert_eq!(parsed.coord, key.coord);
                 let expected = if dated { format!("time-{time}") } else { String::new() };
                 prop_assert_eq!(parsed.dimensions, expected);
+            }
+        }
+
+        #[test]
+        fn a_folder_holds_the_tiles_below_it(
+            x in any::<u32>(), y in any::<u32>(), z in 0..33_u8, around in 0..3_u32, cut in 0..8_usize,
+        ) {
+            for layout in ALL {
+                let path = layout.path(Path::new(""), &TileKey::new(TileCoord::new(x, y, z)), "png").unwrap();
+                let path = path.to_str().unwrap();
+                // Without its level and its file, and cut somewhere.
+                let folders: Vec<&str> = path.split('/').skip(1).collect();
+                let kept = cut.min(folders.len().saturating_sub(1));
+                let cells = Cells {
+                    min_x: x.saturating_sub(around), min_y: y.saturating_sub(around), max_x: x, max_y: y,
+                };
+                prop_assert!(layout.may_hold(&folders[..kept].join("/"), &cells), "{path}");
+            }
+        }
+
+        #[test]
+        fn directories_of_dimensions_lead_to_themselves(text in "[a-z0-9_/-]{0,30}") {
+            let dimensions = dimensions_of(&text);
+            if let Ok(directories) = dimension_directories(&dimensions) {
+                let directories = directories.into_string().unwrap();
+                prop_assert_eq!(dimensions_of(&directories), dimensions);
             }
         }
 

@@ -3,9 +3,11 @@
 //! Tiles are made by their sources then, as they would be without a cache. Failures to write and to remove stay errors:
 //! whoever serves a tile tells it in the log, whoever seeds or cleans up must know.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::visit::{Visit, Visitor};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::complaints::Complaints;
@@ -71,6 +73,23 @@ impl TileStore for Lenient {
 
     fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
         self.store.remove_level(level, before)
+    }
+
+    /// Who looks at all tiles must know what cannot be looked at.
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        self.store.visit(wanted, visitor)
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        self.store.place(key)
+    }
+
+    fn level_folder(&self, level: u8) -> Option<PathBuf> {
+        self.store.level_folder(level)
+    }
+
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        self.store.remove_many(keys)
     }
 
     fn sweep(&self, keys: &[TileKey]) {

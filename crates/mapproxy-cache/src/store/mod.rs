@@ -1,11 +1,13 @@
 //! Where tiles are kept. Stores know nothing of images, sources or sharing between workers.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use mapproxy_grid::{Bbox, TileGrid};
 
+use self::visit::{Visit, Visitor};
 use crate::TileKey;
 
 pub mod compact;
@@ -13,6 +15,7 @@ pub mod conformance;
 pub mod couchdb;
 pub mod file;
 mod file_sweep;
+mod file_visit;
 pub mod layout;
 mod lenient;
 pub mod objects;
@@ -21,6 +24,7 @@ mod presence;
 pub mod redis;
 pub mod sqlite;
 pub mod tier;
+pub mod visit;
 
 pub use compact::CompactStore;
 pub use couchdb::CouchdbStore;
@@ -133,6 +137,15 @@ pub trait TileStore: fmt::Debug + Send + Sync {
     /// Forgets the tiles of a level, of all dimensions: all, or those stored at `before` or earlier. A store without times
     /// refuses the latter.
     fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError>;
+    /// Shows all tiles that `wanted` asks for, each once, until the visitor breaks off; a bounded number is in memory. Tiles
+    /// of all dimensions are shown, and those that are too old to be loaded, too.
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError>;
+    /// Where a tile is, or would be, for people: a file, an object, a row.
+    fn place(&self, key: &TileKey) -> String;
+    /// The folder that has all tiles of a level without dimensions, where there is one and its name says so.
+    fn level_folder(&self, _level: u8) -> Option<PathBuf> {
+        None
+    }
     /// Removes what processes that died while they stored these tiles have left behind. The caller holds the tiles' lock.
     /// Stores whose writes are transactions have nothing to do.
     fn sweep(&self, _keys: &[TileKey]) {}
@@ -153,6 +166,10 @@ pub trait TileStore: fmt::Debug + Send + Sync {
     /// The same for who has waited for a lock: the tiles as they are kept now, and not copies that may be older.
     fn reload(&self, keys: &[TileKey]) -> Result<Vec<Option<StoredTile>>, StoreError> {
         self.load_many(keys)
+    }
+    /// Forgets several tiles.
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| self.remove(key))
     }
     /// Several tiles at once.
     fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {

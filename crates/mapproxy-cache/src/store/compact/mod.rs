@@ -7,6 +7,7 @@
 
 mod format;
 mod reader;
+mod visit;
 mod writer;
 
 use std::ffi::OsStr;
@@ -18,12 +19,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use mapproxy_grid::TileCoord;
 
 use self::format::{Place, SIDE};
 pub use self::reader::BundlePool;
 use self::reader::{BundleKey, Found};
 use self::writer::{Refusal, Writer};
 use super::layout::dimension_directories;
+use super::visit::{Visit, Visitor, ended};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::fs::{explain, ignore_missing, is_being_removed, parent, remove_folder, remove_temporary};
 use crate::lock::{lock_file, lock_id};
@@ -260,6 +263,39 @@ impl TileStore for CompactStore {
         let removed = self.remove_folders(level);
         self.pool.forget(self.number, level);
         removed.map_err(|(path, error)| failed("remove", &path, &error))
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        ended(self.visit_all(wanted, visitor))
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        let TileCoord { x, y, z } = key.coord;
+        let path = self.path(&self.bundle_of(key)).unwrap_or_else(|_| self.options.directory.clone());
+        format!("{}: level {z}, column {x}, row {y}", self.options.version.tiles_path(&path).display())
+    }
+
+    fn level_folder(&self, _level: u8) -> Option<PathBuf> {
+        None
+    }
+
+    /// All tiles of a bundle are removed under one lock.
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        let version = self.options.version;
+        let mut rest: Vec<(BundleKey, Place)> =
+            keys.iter().map(|key| (self.bundle_of(key), Place::of(key.coord.x, key.coord.y))).collect();
+        while let Some((bundle, _)) = rest.last().cloned() {
+            let (places, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(other, _)| *other == bundle);
+            rest = others;
+            if !version.index_path(&self.path(&bundle)?).exists() {
+                continue;
+            }
+            self.write(&bundle, |path| match Writer::existing(version, path)? {
+                Some(writer) => places.iter().try_for_each(|(_, place)| writer.remove(*place)),
+                None => Ok(()),
+            })?;
+        }
+        Ok(())
     }
 
     /// A bundle is new or replaced under a temporary name; who holds its lock may know that nobody is at it.

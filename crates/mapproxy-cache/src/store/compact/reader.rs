@@ -148,7 +148,7 @@ pub(super) struct OpenBundle {
 type Identity = ((u64, u64), Option<(u64, u64)>);
 
 impl OpenBundle {
-    fn open(version: Version, path: &Path, now: u64) -> io::Result<Option<OpenBundle>> {
+    pub(super) fn open(version: Version, path: &Path, now: u64) -> io::Result<Option<OpenBundle>> {
         let existing = |path: &Path| match File::open(path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -198,6 +198,36 @@ impl OpenBundle {
                 "{}: {reason}; such tiles count as missing (told once for a bundle)", path.display()
             );
         }
+    }
+
+    /// Columns and rows within the bundle that the index names a tile for, read at once; `Err`: why this is no bundle. With
+    /// version 1 some of them are of no bytes, and so none.
+    pub(super) fn entries(&self) -> io::Result<Result<Vec<(u32, u32)>, String>> {
+        if let Some(reason) = self.foreign {
+            return Ok(Err(reason.to_owned()));
+        }
+        let (file, begin, width) = match (self.version, &self.index) {
+            (Version::V1, Some(index)) => (index, Place::of(0, 0).v1_entry(), 5),
+            _ => (&self.tiles, Place::of(0, 0).v2_entry(), 8),
+        };
+        let side = format::SIDE as usize;
+        let mut index = vec![0; side * side * width];
+        match file.read_exact_at(&mut index, begin) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Ok(Err("its index is cut off".to_owned()));
+            }
+            read => read?,
+        }
+        let named = index.chunks_exact(width).enumerate().filter(|(_, entry)| match self.version {
+            Version::V1 => entry.iter().any(|byte| *byte != 0),
+            // The size is what comes last.
+            Version::V2 => entry[5..].iter().any(|byte| *byte != 0),
+        });
+        let place = |(number, _): (usize, &[u8])| {
+            let (major, minor) = ((number / side) as u32, (number % side) as u32);
+            if self.version == Version::V1 { (major, minor) } else { (minor, major) }
+        };
+        Ok(Ok(named.map(place).collect()))
     }
 
     /// The tile at a place.

@@ -7,6 +7,7 @@
 mod template;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,8 +23,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use self::template::{Metadata, TileId};
-use super::layout::dimension_directories;
+use super::layout::{dimension_directories, dimensions_of};
 use super::presence::{Failure, Presence};
+use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::lock::lock_id;
@@ -77,6 +79,8 @@ const LOADS_AT_ONCE: usize = 4;
 const BYTES_AT_ONCE: usize = 4 << 20;
 /// Documents looked at in one request while a level is removed.
 const PAGE: usize = 1000;
+/// Tiles in memory at once while all are read.
+const READ_AT_ONCE: usize = 64;
 /// How often somebody else may be faster.
 const ATTEMPTS: usize = 4;
 
@@ -237,9 +241,74 @@ impl CouchdbStore {
                 name: text(&row["id"])?,
                 revision: text(&row["value"]["rev"])?,
                 stored: self.stored_at(&row["doc"]),
+                size: row["doc"]["_attachments"]["tile"]["length"].as_u64(),
             })
         };
         Ok(answer["rows"].as_array().into_iter().flatten().filter_map(row).collect())
+    }
+
+    /// Goes through the documents whose names begin with `prefix`, a page after the other. A page begins with the last
+    /// document of the one before; should that have gone by then, what follows it does.
+    fn pages(
+        &self,
+        prefix: String,
+        with_times: bool,
+        mut look: impl FnMut(Vec<Row>) -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
+        let end = format!("{prefix}\u{fff0}");
+        let mut start = prefix;
+        loop {
+            let rows = self.page(&start, &end, with_times)?;
+            let complete = rows.len() < PAGE;
+            let Some(last) = rows.last() else { return Ok(()) };
+            let next = last.name.clone();
+            look(rows)?;
+            if complete || next == start {
+                return Ok(());
+            }
+            start = next;
+        }
+    }
+
+    fn visit_rows(&self, rows: Vec<Row>, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), Halt> {
+        let mut tiles: Vec<(TileKey, Row)> = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.tile_id.tile_of(&row.name) {
+                Some((coord, dimensions)) if wanted.wants(coord) => {
+                    let key = TileKey { coord, dimensions: dimensions_of(dimensions) };
+                    tiles.push((key, row));
+                }
+                // Names that begin so are of CouchDB's own documents.
+                None if wanted.level.is_none() && !row.name.starts_with('_') => {
+                    let name = format!("{} in {}", row.name, self.presence.server());
+                    show(visitor, Visited::Foreign { name })?;
+                }
+                Some(_) | None => {}
+            }
+        }
+        for some in tiles.chunks(READ_AT_ONCE) {
+            let loaded = match wanted.detail {
+                Detail::Bytes => try_map(some, LOADS_AT_ONCE, |(key, _)| self.load(key))?,
+                Detail::Keys | Detail::Meta => vec![None; some.len()],
+            };
+            for ((key, row), loaded) in some.iter().zip(loaded) {
+                let key = key.clone();
+                let seen = match (wanted.detail, loaded, row.size) {
+                    (_, Some(StoredTile { bytes, meta }), _) => SeenTile { key, meta: Some(meta), bytes: Some(bytes) },
+                    (Detail::Meta, None, Some(size)) => {
+                        SeenTile { key, meta: Some(TileMeta { modified: row.stored, size }), bytes: None }
+                    }
+                    (Detail::Keys, ..) => SeenTile { key, meta: None, bytes: None },
+                    _ => {
+                        let reason = "its document has no tile".to_owned();
+                        show(visitor, Visited::Broken { key, reason })?;
+                        continue;
+                    }
+                };
+                show(visitor, Visited::Tile(seen))?;
+            }
+        }
+        Ok(())
     }
 
     /// The revision of a document.
@@ -259,6 +328,8 @@ struct Row {
     revision: String,
     /// When its tile was stored, if that was asked for.
     stored: Option<SystemTime>,
+    /// Bytes of its tile, if its document was asked for.
+    size: Option<u64>,
 }
 
 /// What became of a request that was no success.
@@ -333,15 +404,7 @@ impl TileStore for CouchdbStore {
     }
 
     fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
-        let prefix = self.tile_id.prefix(level);
-        let end = format!("{prefix}\u{fff0}");
-        let mut start = prefix;
-        loop {
-            let rows = self.page(&start, &end, before.is_some())?;
-            let complete = rows.len() < PAGE;
-            let Some(last) = rows.last() else { return Ok(()) };
-            // The end of this page begins the next; should it have gone by then, what follows it does.
-            let next = last.name.clone();
+        ended(self.pages(self.tile_id.prefix(level), before.is_some(), |rows| {
             let goes = |row: &Row| {
                 self.tile_id.is_of_level(&row.name, level)
                     && before.is_none_or(|before| row.stored.is_some_and(|stored| stored <= before))
@@ -355,11 +418,53 @@ impl TileStore for CouchdbStore {
                 // A conflict is a tile that somebody has stored in the meantime: it stays.
                 self.post_made("remove", &format!("level {level}"), "/_bulk_docs", &json!({ "docs": removed }))?;
             }
-            if complete || next == start {
-                return Ok(());
+            Ok(())
+        }))
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        let prefix = wanted.level.map_or(self.tile_id.beginning().to_owned(), |level| self.tile_id.prefix(level));
+        let mut last: Option<String> = None;
+        ended(self.pages(prefix, wanted.detail == Detail::Meta, |rows| {
+            // A page begins with the end of the one before.
+            let new: Vec<Row> = rows.into_iter().filter(|row| last.as_ref() != Some(&row.name)).collect();
+            if let Some(row) = new.last() {
+                last = Some(row.name.clone());
             }
-            start = next;
+            self.visit_rows(new, wanted, visitor)
+        }))
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        let name = self.name(key).unwrap_or_else(|_| self.tile_id.name(key.coord));
+        format!("{name} in {}", self.presence.server())
+    }
+
+    fn level_folder(&self, _level: u8) -> Option<PathBuf> {
+        None
+    }
+
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        for keys in keys.chunks(PAGE) {
+            let names = keys.iter().map(|key| self.name(key)).collect::<Result<Vec<_>, _>>()?;
+            let Some(what) = names.first() else { continue };
+            let answer = self.post_made("read", what, "/_all_docs", &json!({ "keys": names }))?;
+            let removed: Vec<Value> = answer["rows"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|row| row["value"]["deleted"].as_bool() != Some(true))
+                .filter_map(|row| {
+                    let revision = row["value"]["rev"].as_str()?;
+                    Some(json!({ "_id": row["key"], "_rev": revision, "_deleted": true }))
+                })
+                .collect();
+            if !removed.is_empty() {
+                // A conflict is a tile that somebody has stored in the meantime: it stays.
+                self.post_made("remove", what, "/_bulk_docs", &json!({ "docs": removed }))?;
+            }
         }
+        Ok(())
     }
 
     fn sweep(&self, _keys: &[TileKey]) {}

@@ -110,26 +110,48 @@ impl TileId {
         prefix
     }
 
-    /// Whether this is the name of a tile of the level, of whatever dimensions.
-    pub(super) fn is_of_level(&self, name: &str, level: u8) -> bool {
+    /// What the names of all tiles begin with; others may, too.
+    pub(super) fn beginning(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// The tile that a document of this name is of, and the directories of its dimensions.
+    pub(super) fn tile_of<'a>(&self, name: &'a str) -> Option<(TileCoord, &'a str)> {
         let mut rest = name;
+        let (mut x, mut y, mut z) = (None, None, None);
         for part in &self.parts {
             match part {
-                Part::Text(text) => match rest.strip_prefix(text.as_str()) {
-                    Some(after) => rest = after,
-                    None => return false,
-                },
+                Part::Text(text) => rest = rest.strip_prefix(text.as_str())?,
                 Part::Number(place, _) => {
                     let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
                     let (digits, after) = rest.split_at(end);
-                    match digits.parse::<u32>() {
-                        Ok(number) if *place != Place::Z || number == u32::from(level) => rest = after,
-                        _ => return false,
+                    rest = after;
+                    let slot = match place {
+                        Place::X => &mut x,
+                        Place::Y => &mut y,
+                        Place::Z => &mut z,
+                    };
+                    let number = digits.parse::<u32>().ok()?;
+                    if slot.is_some_and(|other| other != number) {
+                        return None;
                     }
+                    *slot = Some(number);
                 }
             }
         }
-        rest.is_empty() || rest.starts_with('/')
+        let coord = TileCoord::new(x?, y?, u8::try_from(z?).ok()?);
+        let own = &name[..name.len() - rest.len()];
+        let dimensions = if rest.is_empty() { rest } else { rest.strip_prefix('/')? };
+        // Zeros before a number make another name.
+        (self.name(coord) == own).then_some((coord, dimensions))
+    }
+
+    /// Whether this is the name of a tile of the level, of whatever dimensions.
+    pub(super) fn is_of_level(&self, name: &str, level: u8) -> bool {
+        self.tile_of(name).is_some_and(|(coord, _)| coord.z == level)
     }
 }
 

@@ -12,7 +12,7 @@ mod s3;
 mod xml;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,7 +23,8 @@ use quick_cache::sync::Cache;
 pub use self::aws::Lookup;
 pub use self::azure::{AzureBlob, AzureBlobOptions};
 pub use self::s3::{BucketState, S3, S3Options};
-use super::layout::Layout;
+use super::layout::{Layout, ParsedPath, dimensions_of};
+use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::lock::lock_id;
@@ -34,6 +35,9 @@ const AT_ONCE: usize = 4;
 
 /// Looks at once: nothing but heads come back.
 const LOOKS_AT_ONCE: usize = 16;
+
+/// Tiles in memory at once while all are read.
+const READ_AT_ONCE: usize = 64;
 
 /// Keeps objects under keys.
 pub trait ObjectService: fmt::Debug + Send + Sync {
@@ -60,12 +64,23 @@ pub trait ObjectService: fmt::Debug + Send + Sync {
 /// A page of a list of objects.
 #[derive(Debug, Default, PartialEq)]
 pub struct Page {
-    /// Keys and times.
-    pub objects: Vec<(String, Option<SystemTime>)>,
+    /// What there is.
+    pub objects: Vec<Listed>,
     /// Prefixes of keys, up to a slash.
     pub folders: Vec<String>,
     /// Where the next page begins.
     pub next: Option<String>,
+}
+
+/// An object in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// When it was stored.
+    pub modified: Option<SystemTime>,
+    /// Bytes.
+    pub size: Option<u64>,
 }
 
 /// How the options of an [`ObjectStore`] are called.
@@ -114,30 +129,33 @@ impl ObjectStore {
 
     /// Removes what a page of a list names, if it is a tile of the level and not too young.
     fn remove_listed(&self, page: &Page, level: u8, before: Option<SystemTime>) -> Result<(), String> {
-        let is_meant = |(key, modified): &&(String, Option<SystemTime>)| {
-            let relative = key.strip_prefix(&self.prefix);
-            let tile = relative.and_then(|relative| self.options.layout.parse(relative, &self.options.extension));
-            let is_old = before.is_none_or(|before| modified.is_some_and(|modified| modified <= before));
+        let is_meant = |object: &&Listed| {
+            let tile = self.parse(&object.key);
+            let is_old = before.is_none_or(|before| object.modified.is_some_and(|modified| modified <= before));
             is_old && tile.is_some_and(|tile| tile.coord.z == level)
         };
-        let keys: Vec<String> = page.objects.iter().filter(is_meant).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<String> = page.objects.iter().filter(is_meant).map(|object| object.key.clone()).collect();
         if keys.is_empty() { Ok(()) } else { self.service.delete_many(&keys) }
     }
 
-    /// Goes through the folders that may have tiles of the level.
-    fn remove_below(&self, level: u8, before: Option<SystemTime>) -> Result<(), String> {
+    fn parse<'a>(&self, key: &'a str) -> Option<ParsedPath<'a>> {
+        self.options.layout.parse(key.strip_prefix(&self.prefix)?, &self.options.extension)
+    }
+
+    /// Goes through the folders that may have tiles of the level; through all that there is without one.
+    fn pages(&self, level: Option<u8>, mut look: impl FnMut(&Page) -> Result<(), Halt>) -> Result<(), Halt> {
         // Without folders of levels all keys have to be looked at.
         let has_levels = !matches!(self.options.layout, Layout::ReverseTms | Layout::Quadkey);
-        let mut prefixes = vec![(self.prefix.clone(), !has_levels)];
+        let mut prefixes = vec![(self.prefix.clone(), !has_levels || level.is_none())];
         while let Some((prefix, flat)) = prefixes.pop() {
             let mut next: Option<String> = None;
             loop {
-                let page = self.service.list(&prefix, flat, next.as_deref())?;
-                self.remove_listed(&page, level, before)?;
+                let page = self.service.list(&prefix, flat, next.as_deref()).map_err(self.failed("list", &prefix))?;
+                look(&page)?;
                 for folder in &page.folders {
                     let relative = folder.strip_prefix(&self.prefix).unwrap_or(folder).trim_end_matches('/');
                     match self.options.layout.level_of_folder(relative) {
-                        Some(found) if found == level && !flat => prefixes.push((folder.clone(), true)),
+                        Some(found) if Some(found) == level && !flat => prefixes.push((folder.clone(), true)),
                         Some(_) => {}
                         // The first of the folders of dimensions has a hyphen. A folder is not below itself, whatever
                         // a service says.
@@ -154,6 +172,52 @@ impl ObjectStore {
                     Some(token) if next.as_ref() != Some(&token) => next = Some(token),
                     _ => break,
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what a page of a list names.
+    fn visit_page(&self, page: &Page, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), Halt> {
+        let mut tiles: Vec<(TileKey, &Listed)> = Vec::with_capacity(page.objects.len());
+        for object in &page.objects {
+            match self.parse(&object.key) {
+                Some(tile) if wanted.wants(tile.coord) => {
+                    let key = TileKey { coord: tile.coord, dimensions: dimensions_of(tile.dimensions) };
+                    tiles.push((key, object));
+                }
+                Some(_) => {}
+                None if wanted.level.is_none() => {
+                    show(visitor, Visited::Foreign { name: self.service.name(&object.key) })?;
+                }
+                None => {}
+            }
+        }
+        for some in tiles.chunks(READ_AT_ONCE) {
+            let loaded = match wanted.detail {
+                Detail::Bytes => {
+                    let loaded = try_map(some, AT_ONCE, |(_, object)| {
+                        self.service.get(&object.key).map_err(self.failed("read", &object.key))
+                    });
+                    loaded?.into_iter().map(Some).collect()
+                }
+                Detail::Keys | Detail::Meta => vec![None; some.len()],
+            };
+            for ((key, object), loaded) in some.iter().zip(loaded) {
+                let key = key.clone();
+                let listed = object.size.map(|size| TileMeta { modified: object.modified, size });
+                let seen = match (loaded, listed) {
+                    (Some(Some(tile)), _) => SeenTile { key, meta: Some(tile.meta), bytes: Some(tile.bytes) },
+                    // Gone since it was listed.
+                    (Some(None), _) => continue,
+                    (None, None) if wanted.detail == Detail::Meta => {
+                        let meta = self.service.head(&object.key).map_err(self.failed("read", &object.key))?;
+                        let Some(meta) = meta else { continue };
+                        SeenTile { key, meta: Some(meta), bytes: None }
+                    }
+                    (None, meta) => SeenTile { key, meta, bytes: None },
+                };
+                show(visitor, Visited::Tile(seen))?;
             }
         }
         Ok(())
@@ -216,7 +280,33 @@ impl TileStore for ObjectStore {
 
     fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
         self.just_stored.clear();
-        self.remove_below(level, before).map_err(self.failed("remove a level of", &self.prefix))
+        ended(self.pages(Some(level), |page| {
+            let removed = self.remove_listed(page, level, before);
+            removed.map_err(self.failed("remove a level of", &self.prefix)).map_err(Halt::from)
+        }))
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        ended(self.pages(wanted.level, |page| self.visit_page(page, wanted, visitor)))
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        self.service.name(&self.key(key).unwrap_or_else(|_| self.prefix.clone()))
+    }
+
+    fn level_folder(&self, _level: u8) -> Option<PathBuf> {
+        None
+    }
+
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let names = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>, _>>()?;
+        for name in &names {
+            self.just_stored.remove(name);
+        }
+        self.service.delete_many(&names).map_err(self.failed("remove", &names[0]))
     }
 
     /// An object is stored whole or not at all.

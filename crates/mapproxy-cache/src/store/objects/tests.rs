@@ -90,11 +90,11 @@ impl Bucket {
         let azure = parameter(request, "comp").is_some();
         let from =
             parameter(request, "continuation-token").or_else(|| parameter(request, "marker")).unwrap_or_default();
-        let mut entries: Vec<(String, Option<SystemTime>)> = Vec::new();
-        for (key, (_, time)) in objects.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+        let mut entries: Vec<(String, Option<(SystemTime, usize)>)> = Vec::new();
+        for (key, (bytes, time)) in objects.iter().filter(|(key, _)| key.starts_with(&prefix)) {
             match key[prefix.len()..].split_once('/').filter(|_| !flat) {
                 Some((folder, _)) => entries.push((format!("{prefix}{folder}/"), None)),
-                None => entries.push((key.clone(), Some(*time))),
+                None => entries.push((key.clone(), Some((*time, bytes.len())))),
             }
         }
         entries.dedup();
@@ -102,12 +102,13 @@ impl Bucket {
         let next = entries.get(self.page).map(|(key, _)| key.clone());
         entries.truncate(self.page);
         let xml = entries.iter().map(|(key, time)| match (time, azure) {
-            (Some(time), false) => {
+            (Some((time, size)), false) => {
                 let time = jiff::Timestamp::try_from(*time).unwrap();
-                format!("<Contents><Key>{key}</Key><LastModified>{time}</LastModified></Contents>")
+                format!("<Contents><Key>{key}</Key><LastModified>{time}</LastModified><Size>{size}</Size></Contents>")
             }
             (None, false) => format!("<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"),
-            (Some(time), true) => {
+            // A service that does not tell sizes.
+            (Some((time, _)), true) => {
                 let time = httpdate::fmt_http_date(*time);
                 format!("<Blob><Name>{key}</Name><Properties><Last-Modified>{time}</Last-Modified></Properties></Blob>")
             }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use roxmltree::{Document, Node};
 
-use super::Page;
+use super::{Listed, Page};
 
 /// `ListBucketResult` of S3's ListObjectsV2, whose keys are percent-encoded as asked for.
 pub(super) fn s3_list(text: &str) -> Result<Page, String> {
@@ -17,8 +17,9 @@ pub(super) fn s3_list(text: &str) -> Result<Page, String> {
         match node.tag_name().name() {
             "Contents" => {
                 let modified = child(node, "LastModified").and_then(|time| time.parse::<jiff::Timestamp>().ok());
+                let size = child(node, "Size").and_then(|size| size.parse().ok());
                 if let Some(name) = child(node, "Key") {
-                    page.objects.push((key(name), modified.map(SystemTime::from)));
+                    page.objects.push(Listed { key: key(name), modified: modified.map(whole_seconds), size });
                 }
             }
             "CommonPrefixes" => page.folders.extend(child(node, "Prefix").map(key)),
@@ -30,6 +31,11 @@ pub(super) fn s3_list(text: &str) -> Result<Page, String> {
         page.next = Some(token.ok_or("a list of objects breaks off without saying where it goes on")?.to_owned());
     }
     Ok(page)
+}
+
+/// As headers have them: lists of some services are more exact.
+fn whole_seconds(time: jiff::Timestamp) -> SystemTime {
+    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time).into()
 }
 
 /// Keys that `DeleteObjects` did not delete, with the first one's reason.
@@ -56,8 +62,10 @@ pub(super) fn azure_list(text: &str) -> Result<Page, String> {
         match node.tag_name().name() {
             "Blob" => {
                 let properties = node.children().find(|node| node.tag_name().name() == "Properties");
-                let modified = properties.and_then(|properties| child(properties, "Last-Modified"));
-                page.objects.push((key, modified.and_then(|time| httpdate::parse_http_date(time).ok())));
+                let property = |name| properties.and_then(|properties| child(properties, name));
+                let modified = property("Last-Modified").and_then(|time| httpdate::parse_http_date(time).ok());
+                let size = property("Content-Length").and_then(|size| size.parse().ok());
+                page.objects.push(Listed { key, modified, size });
             }
             "BlobPrefix" => page.folders.push(key),
             _ => {}
@@ -99,22 +107,27 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn listed(key: &str, meta: Option<(SystemTime, u64)>) -> Listed {
+        let (modified, size) = meta.unzip();
+        Listed { key: key.to_owned(), modified, size }
+    }
+
     #[test]
     fn a_list_of_s3_is_read() {
         let text = r#"<?xml version="1.0" encoding="UTF-8"?>
             <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
               <Name>tiles</Name><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
               <NextContinuationToken>abc=</NextContinuationToken>
-              <Contents><Key>a/4/5%2B6+7.png</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified></Contents>
+              <Contents><Key>a/4/5%2B6+7.png</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified><Size>7</Size></Contents>
               <Contents><Key>b</Key></Contents>
               <CommonPrefixes><Prefix>a/5/</Prefix></CommonPrefixes>
             </ListBucketResult>"#;
         let page = s3_list(text).unwrap();
         let time = httpdate::parse_http_date("Mon, 12 Oct 2009 17:50:30 GMT").unwrap();
-        assert_eq!(page.objects, [("a/4/5+6 7.png".to_owned(), Some(time)), ("b".to_owned(), None)]);
+        assert_eq!(page.objects, [listed("a/4/5+6 7.png", Some((time, 7))), listed("b", None)]);
         assert_eq!((page.folders, page.next.as_deref()), (vec!["a/5/".to_owned()], Some("abc=")));
         let other = "<ListBucketResult xmlns='http://doc.s3.amazonaws.com/2006-03-01'><Contents><Key>a%2Bb</Key></Contents></ListBucketResult>";
-        assert_eq!(s3_list(other).unwrap().objects, [("a%2Bb".to_owned(), None)]);
+        assert_eq!(s3_list(other).unwrap().objects, [listed("a%2Bb", None)]);
     }
 
     #[test]
@@ -128,13 +141,13 @@ mod tests {
     fn a_list_of_azure_is_read() {
         let text = r#"<?xml version="1.0" encoding="utf-8"?>
             <EnumerationResults ContainerName="tiles"><Blobs>
-              <Blob><Name>a/4/5/6.png</Name><Properties><Last-Modified>Mon, 12 Oct 2009 17:50:30 GMT</Last-Modified></Properties></Blob>
+              <Blob><Name>a/4/5/6.png</Name><Properties><Last-Modified>Mon, 12 Oct 2009 17:50:30 GMT</Last-Modified><Content-Length>7</Content-Length></Properties></Blob>
               <Blob><Name Encoded="true">a%20b</Name><Properties/></Blob>
               <BlobPrefix><Name>a/5/</Name></BlobPrefix>
             </Blobs><NextMarker>2!68!x</NextMarker></EnumerationResults>"#;
         let page = azure_list(text).unwrap();
         let time = httpdate::parse_http_date("Mon, 12 Oct 2009 17:50:30 GMT").unwrap();
-        assert_eq!(page.objects, [("a/4/5/6.png".to_owned(), Some(time)), ("a b".to_owned(), None)]);
+        assert_eq!(page.objects, [listed("a/4/5/6.png", Some((time, 7))), listed("a b", None)]);
         assert_eq!((page.folders, page.next.as_deref()), (vec!["a/5/".to_owned()], Some("2!68!x")));
     }
 

@@ -50,8 +50,9 @@ pub(super) fn tile_of(id: u64) -> Option<(u8, u32, u32)> {
 }
 
 /// The number of a level's first tile: as many as all coarser levels have together.
-fn first_id(z: u8) -> u64 {
-    ((1_u64 << (2 * u32::from(z))) - 1) / 3
+pub(super) fn first_id(z: u8) -> u64 {
+    // Numbers end with the last level; all that would follow begins there.
+    if z > MAX_LEVEL { u64::MAX / 3 } else { ((1_u64 << (2 * u32::from(z))) - 1) / 3 }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub use header::{Compression, Header, Section, TileType};
 pub use writer::PmtilesWriter;
 
 use self::directory::Entry;
+use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
 use super::{
     AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore, is_web_mercator_quad,
 };
@@ -80,6 +81,9 @@ const KEPT_DIRECTORIES: u64 = 32 << 20;
 
 /// A larger tile is none.
 const MAX_TILE_BYTES: u64 = 256 << 20;
+
+/// Directories that lead in circles.
+const ENDLESS: ArchiveError = ArchiveError::Malformed("its directories lead to each other without end");
 
 /// Directories may lead to directories so often.
 const MAX_DEPTH: usize = 4;
@@ -168,13 +172,81 @@ impl PmtilesStore {
 
     fn read(&self, key: &TileKey) -> Result<Option<StoredTile>, ArchiveError> {
         let Some((archive, place)) = self.find(key)? else { return Ok(None) };
+        Self::read_at(&archive, place).map(Some)
+    }
+
+    fn read_at(archive: &Archive, place: Section) -> Result<StoredTile, ArchiveError> {
         let mut bytes = archive.section(place, MAX_TILE_BYTES)?;
         // Vector tiles stay as they are: whoever serves them tells how they are compressed.
         if archive.header.tile_type != TileType::Mvt || archive.header.tile_compression != Compression::Gzip {
             bytes = decompress(bytes, archive.header.tile_compression, MAX_TILE_BYTES)?;
         }
         let meta = TileMeta { modified: archive.stamp.modified, size: bytes.len() as u64 };
-        Ok(Some(StoredTile { bytes: Bytes::from(bytes), meta }))
+        Ok(StoredTile { bytes: Bytes::from(bytes), meta })
+    }
+
+    fn unreadable(&self, error: &ArchiveError) -> StoreError {
+        StoreError { action: "read", what: self.file.display().to_string(), reason: error.to_string() }
+    }
+
+    /// Shows the tiles of a directory and those it leads to, which all have numbers from `ids.0` to below `ids.1`.
+    fn visit_directory(
+        &self,
+        archive: &Archive,
+        entries: &[Entry],
+        ids: (u64, u64),
+        wanted: &Visit,
+        visitor: Visitor<'_>,
+        depth: usize,
+    ) -> Result<(), Halt> {
+        let level = wanted.level.map(|level| (hilbert::first_id(level), hilbert::first_id(level.saturating_add(1))));
+        let level = level.unwrap_or((0, u64::MAX));
+        for (index, entry) in entries.iter().enumerate() {
+            let next = entries.get(index + 1).map_or(ids.1, |next| next.id);
+            let runs_to = entry.id.saturating_add(u64::from(entry.run_length));
+            let end = if entry.run_length == 0 { next } else { runs_to.min(next) };
+            let (first, end) = (entry.id.max(ids.0).max(level.0), end.min(ids.1).min(level.1));
+            if first >= end {
+                continue;
+            }
+            let place = archive.place(entry).map_err(|error| self.unreadable(&error))?;
+            if entry.run_length == 0 {
+                if depth >= MAX_DEPTH {
+                    return Err(self.unreadable(&ENDLESS).into());
+                }
+                let leaf = archive.leaf(entry, place).map_err(|error| self.unreadable(&error))?;
+                self.visit_directory(archive, &leaf, (first, end), wanted, visitor, depth + 1)?;
+                continue;
+            }
+            if place.length == 0 {
+                continue;
+            }
+            // All tiles of a run are the same one.
+            let mut tile: Option<Result<StoredTile, ArchiveError>> = None;
+            let is_plain = archive.header.tile_compression == Compression::None;
+            for id in first..end {
+                let Some((z, x, y)) = hilbert::tile_of(id) else { break };
+                let coord = TileCoord::new(x, y, z);
+                let coord = if self.flip && self.grid.level(z).is_some() { self.grid.flip(coord) } else { coord };
+                if !wanted.wants(coord) {
+                    continue;
+                }
+                let key = TileKey::new(coord);
+                let plain = TileMeta { modified: archive.stamp.modified, size: place.length };
+                let seen = match wanted.detail {
+                    Detail::Keys => Visited::Tile(SeenTile { key, meta: is_plain.then_some(plain), bytes: None }),
+                    Detail::Meta if is_plain => Visited::Tile(SeenTile { key, meta: Some(plain), bytes: None }),
+                    Detail::Meta | Detail::Bytes => match tile.get_or_insert_with(|| Self::read_at(archive, place)) {
+                        Ok(StoredTile { bytes, meta }) => {
+                            Visited::Tile(SeenTile { key, meta: Some(*meta), bytes: Some(bytes.clone()) })
+                        }
+                        Err(error) => Visited::Broken { key, reason: error.to_string() },
+                    },
+                };
+                show(visitor, seen)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -206,6 +278,25 @@ impl TileStore for PmtilesStore {
 
     fn remove_level(&self, _level: u8, _before: Option<SystemTime>) -> Result<(), StoreError> {
         Err(self.refused("remove tiles of"))
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        let archive = self.archive().map_err(|error| self.unreadable(&error))?;
+        let root = Arc::clone(&archive.root);
+        ended(self.visit_directory(&archive, &root, (0, u64::MAX), wanted, visitor, 1))
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        let TileCoord { x, y, z } = key.coord;
+        format!("{}: {z}/{x}/{y}", self.file.display())
+    }
+
+    fn level_folder(&self, _level: u8) -> Option<PathBuf> {
+        None
+    }
+
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        if keys.is_empty() { Ok(()) } else { Err(self.refused("remove tiles of")) }
     }
 
     fn sweep(&self, _keys: &[TileKey]) {}
@@ -298,19 +389,28 @@ impl Archive {
         let mut entries = Arc::clone(&self.root);
         for _ in 0..MAX_DEPTH {
             let Some(entry) = directory::find(&entries, id) else { return Ok(None) };
-            let (length, whole) =
-                (u64::from(entry.length), if entry.run_length > 0 { self.header.tiles } else { self.header.leaves });
-            if entry.offset.checked_add(length).is_none_or(|end| end > whole.length) {
-                return Err(ArchiveError::Malformed("a directory leads out of the archive"));
-            }
-            let place = Section { offset: whole.offset + entry.offset, length };
+            let place = self.place(entry)?;
             if entry.run_length > 0 {
-                return Ok((length > 0).then_some(place));
+                return Ok((place.length > 0).then_some(place));
             }
-            let leaf = entry.offset;
-            entries = self.leaves.get_or_insert_with(&leaf, || self.directory(place))?;
+            entries = self.leaf(entry, place)?;
         }
-        Err(ArchiveError::Malformed("its directories lead to each other without end"))
+        Err(ENDLESS)
+    }
+
+    /// Where what an entry names lies in the file.
+    fn place(&self, entry: &Entry) -> Result<Section, ArchiveError> {
+        let (length, whole) =
+            (u64::from(entry.length), if entry.run_length > 0 { self.header.tiles } else { self.header.leaves });
+        if entry.offset.checked_add(length).is_none_or(|end| end > whole.length) {
+            return Err(ArchiveError::Malformed("a directory leads out of the archive"));
+        }
+        Ok(Section { offset: whole.offset + entry.offset, length })
+    }
+
+    /// The directory that an entry names, which lies at `place`.
+    fn leaf(&self, entry: &Entry, place: Section) -> Result<Arc<[Entry]>, ArchiveError> {
+        self.leaves.get_or_insert_with(&entry.offset, || self.directory(place))
     }
 
     fn directory(&self, place: Section) -> Result<Arc<[Entry]>, ArchiveError> {
@@ -434,6 +534,40 @@ mod tests {
         assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 1);
         let from_south = PmtilesStore::open(path, &grid(Origin::LowerLeft)).unwrap();
         assert_eq!(text(&from_south, &key(0, 1022, 10)).unwrap(), "the north-west but one");
+    }
+
+    #[test]
+    fn all_tiles_of_an_archive_are_visited_once_level_by_level() {
+        use std::ops::ControlFlow;
+
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("a.pmtiles");
+        archive(&path, 8, Header { tile_type: TileType::Png, ..Header::default() });
+        let header = PmtilesStore::open(path.clone(), &grid(Origin::UpperLeft)).unwrap().header().unwrap();
+        assert!(header.leaves.length > 0, "the directory leads to others");
+        for origin in [Origin::UpperLeft, Origin::LowerLeft] {
+            let store = PmtilesStore::open(path.clone(), &grid(origin)).unwrap();
+            let visit = |wanted: Visit| {
+                let mut seen = Vec::new();
+                let mut visitor = |visited| {
+                    let Visited::Tile(tile) = visited else { panic!("{visited:?}") };
+                    assert_eq!(tile.bytes, store.load(&tile.key).unwrap().map(|tile| tile.bytes));
+                    assert_eq!(tile.meta, store.metadata(&tile.key).unwrap());
+                    seen.push((tile.key.coord.z, tile.key.coord.x, tile.key.coord.y));
+                    ControlFlow::Continue(())
+                };
+                store.visit(&wanted, &mut visitor).unwrap();
+                seen.sort_unstable();
+                let all = seen.len();
+                seen.dedup();
+                assert_eq!(seen.len(), all, "each once");
+                seen
+            };
+            assert_eq!(visit(Visit::all(Detail::Bytes)).len() as u64, header.counts[0]);
+            let level = visit(Visit::level(7, Detail::Bytes));
+            assert_eq!((level.len(), level[0].0, level.last().unwrap().0), (1 << 14, 7, 7));
+            assert!(visit(Visit::level(30, Detail::Bytes)).is_empty());
+        }
     }
 
     #[test]

@@ -8,20 +8,25 @@
 
 mod pool;
 
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use mapproxy_grid::TileCoord;
 use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisConnectionInfo,
     TlsCertificates, Value,
 };
 
 use self::pool::Pool;
-use super::layout::dimension_directories;
+use super::layout::{dimension_directories, dimensions_of};
 use super::presence::Presence;
+use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::fs::explain;
@@ -162,8 +167,8 @@ impl RedisStore {
         self.options.ttl.is_some()
     }
 
-    /// A search pattern for the keys of a level: those of others may match it, too.
-    fn pattern(&self, level: u8) -> String {
+    /// A search pattern for the keys of a level, or of all: those of others may match it, too.
+    fn pattern(&self, level: Option<u8>) -> String {
         let mut pattern = String::with_capacity(self.options.prefix.len() + 8);
         for letter in self.options.prefix.chars() {
             if matches!(letter, '*' | '?' | '[' | ']' | '^' | '\\') {
@@ -171,18 +176,119 @@ impl RedisStore {
             }
             pattern.push(letter);
         }
-        pattern + &format!("-{level}-*")
+        match level {
+            Some(level) => pattern + &format!("-{level}-*"),
+            None => pattern + "-*",
+        }
     }
 
-    /// Whether a key is that of a tile of this level.
-    fn is_of_level(&self, key: &str, level: u8) -> bool {
-        let column_and_row = || {
-            let rest = key.strip_prefix(&self.options.prefix)?.strip_prefix('-')?;
-            let rest = rest.strip_prefix(&level.to_string())?.strip_prefix('-')?;
-            rest.split('/').next()?.split_once('-')
-        };
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        column_and_row().is_some_and(|(column, row)| is_number(column) && is_number(row))
+    /// The tile that a key is of, and the directories of its dimensions.
+    fn parse<'a>(&self, key: &'a str) -> Option<(TileCoord, &'a str)> {
+        let rest = key.strip_prefix(&self.options.prefix)?.strip_prefix('-')?;
+        let (place, dimensions) = rest.split_once('/').unwrap_or((rest, ""));
+        let mut numbers = place.split('-').map(|text| {
+            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            // What has zeros before it is not what this cache writes.
+            text.parse::<u32>().ok().filter(|number| is_number && number.to_string().len() == text.len())
+        });
+        let (z, x, y) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let coord = TileCoord::new(x, y, u8::try_from(z).ok()?);
+        numbers.next().is_none().then_some((coord, dimensions))
+    }
+
+    /// Goes through the keys that may be of tiles of a level, or of any.
+    fn scan(&self, level: Option<u8>, mut look: impl FnMut(Vec<String>) -> Result<(), Halt>) -> Result<(), Halt> {
+        let what = level.map_or("keys".to_owned(), |level| format!("keys of level {level}"));
+        let pattern = self.pattern(level);
+        let mut cursor = Vec::from(*b"0");
+        loop {
+            let mut commands = redis::pipe();
+            commands.cmd("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
+            let answer = self.ask("list", &what, &commands)?.pop();
+            let Some(Value::Array(mut answer)) = answer else { break };
+            let (Some(Value::Array(found)), Some(Value::BulkString(next))) = (answer.pop(), answer.pop()) else {
+                break;
+            };
+            let text = |value| match value {
+                Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+                _ => None,
+            };
+            look(found.into_iter().filter_map(text).collect())?;
+            cursor = next;
+            if cursor == b"0" {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the tiles of some keys. A key twice in a scan comes soon after the first time, when the server has made its
+    /// table smaller: `recent` has those seen lately.
+    fn visit_keys(
+        &self,
+        names: Vec<String>,
+        recent: &mut Recent,
+        wanted: &Visit,
+        visitor: Visitor<'_>,
+    ) -> Result<(), Halt> {
+        let mut tiles: Vec<(String, TileKey)> = Vec::with_capacity(names.len());
+        for name in names {
+            match self.parse(&name) {
+                Some((coord, dimensions)) if wanted.wants(coord) => {
+                    let key = TileKey { coord, dimensions: dimensions_of(dimensions) };
+                    if recent.is_new(&name) {
+                        tiles.push((name, key));
+                    }
+                }
+                Some(_) => {}
+                None if wanted.level.is_none() && recent.is_new(&name) => {
+                    let name = format!("{name} in {}", self.presence.server());
+                    show(visitor, Visited::Foreign { name })?;
+                }
+                None => {}
+            }
+        }
+        for some in tiles.chunks(KEYS_AT_ONCE) {
+            let seen: Vec<Option<SeenTile>> = match wanted.detail {
+                Detail::Keys => {
+                    some.iter().map(|(_, key)| Some(SeenTile { key: key.clone(), meta: None, bytes: None })).collect()
+                }
+                Detail::Meta => {
+                    let answer = self.ask_with_times("read", &some[0].0, |end| {
+                        let mut commands = redis::pipe();
+                        for (name, _) in some {
+                            commands.cmd(end).arg(name).cmd("STRLEN").arg(name);
+                        }
+                        commands
+                    })?;
+                    let meta = |pair: &[Value]| match pair {
+                        [end, Value::Int(size @ 1..)] => {
+                            Some(TileMeta { modified: self.stored_at(end), size: size.unsigned_abs() })
+                        }
+                        _ => None,
+                    };
+                    let metas = answer.chunks(2).map(meta).chain(std::iter::repeat(None));
+                    some.iter()
+                        .zip(metas)
+                        .map(|((_, key), meta)| Some(SeenTile { key: key.clone(), meta: Some(meta?), bytes: None }))
+                        .collect()
+                }
+                Detail::Bytes => {
+                    let keys: Vec<TileKey> = some.iter().map(|(_, key)| key.clone()).collect();
+                    let tiles = self.load_many(&keys)?;
+                    let seen = |(key, tile): (TileKey, Option<StoredTile>)| {
+                        let StoredTile { bytes, meta } = tile?;
+                        Some(SeenTile { key, meta: Some(meta), bytes: Some(bytes) })
+                    };
+                    keys.into_iter().zip(tiles).map(seen).collect()
+                }
+            };
+            // Those that went in the meantime are not shown.
+            for seen in seen.into_iter().flatten() {
+                show(visitor, Visited::Tile(seen))?;
+            }
+        }
+        Ok(())
     }
 
     fn remove_keys(&self, level: u8, keys: &[String], before: Option<SystemTime>) -> Result<(), StoreError> {
@@ -207,6 +313,27 @@ impl RedisStore {
         let mut commands = redis::pipe();
         commands.cmd("UNLINK").arg(&old);
         self.ask("remove", &format!("level {level}"), &commands).map(drop)
+    }
+}
+
+/// Names seen lately, by their hashes.
+#[derive(Debug, Default)]
+struct Recent {
+    now: HashSet<u64>,
+    before: HashSet<u64>,
+    hasher: RandomState,
+}
+
+/// So many names are remembered, at least.
+const RECENT: usize = 200_000;
+
+impl Recent {
+    fn is_new(&mut self, name: &str) -> bool {
+        let hash = self.hasher.hash_one(name);
+        if self.now.len() >= RECENT {
+            self.before = std::mem::take(&mut self.now);
+        }
+        !self.before.contains(&hash) && self.now.insert(hash)
     }
 }
 
@@ -296,27 +423,31 @@ impl TileStore for RedisStore {
                 reason: "without default_ttl no tile has a time; remove all of them instead".to_owned(),
             });
         }
-        let (what, pattern) = (format!("keys of level {level}"), self.pattern(level));
-        let mut cursor = Vec::from(*b"0");
-        loop {
-            let mut commands = redis::pipe();
-            commands.cmd("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
-            let answer = self.ask("list", &what, &commands)?.pop();
-            let Some(Value::Array(mut answer)) = answer else { break };
-            let (Some(Value::Array(found)), Some(Value::BulkString(next))) = (answer.pop(), answer.pop()) else {
-                break;
-            };
-            let text = |value| match value {
-                Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-                _ => None,
-            };
-            let keys: Vec<String> =
-                found.into_iter().filter_map(text).filter(|key| self.is_of_level(key, level)).collect();
-            self.remove_keys(level, &keys, before)?;
-            cursor = next;
-            if cursor == b"0" {
-                break;
-            }
+        ended(self.scan(Some(level), |names| {
+            let is_of_level = |name: &String| self.parse(name).is_some_and(|(coord, _)| coord.z == level);
+            let keys: Vec<String> = names.into_iter().filter(is_of_level).collect();
+            self.remove_keys(level, &keys, before).map_err(Halt::from)
+        }))
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        let mut recent = Recent::default();
+        ended(self.scan(wanted.level, |names| self.visit_keys(names, &mut recent, wanted, visitor)))
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        let name = self.key(key).unwrap_or_else(|_| self.options.prefix.clone());
+        format!("{name} in {}", self.presence.server())
+    }
+
+    fn level_folder(&self, _level: u8) -> Option<PathBuf> {
+        None
+    }
+
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        let names = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>, _>>()?;
+        for names in names.chunks(1000) {
+            self.ask("remove", &names[0], redis::pipe().cmd("UNLINK").arg(names))?;
         }
         Ok(())
     }

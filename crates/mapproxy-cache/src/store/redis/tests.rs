@@ -221,8 +221,11 @@ fn a_level_of_another_cache_whose_name_begins_the_same_is_left_alone() {
 #[test]
 fn letters_with_a_meaning_for_searches_mean_themselves_in_a_prefix() {
     let store = RedisStore::new(RedisOptions { prefix: "a*[b]?\\".to_owned(), ..options(1) }).unwrap();
-    assert_eq!(store.pattern(7), "a\\*\\[b\\]\\?\\\\-7-*");
-    assert!(store.is_of_level("a*[b]?\\-7-1-2", 7) && !store.is_of_level("aX[b]?\\-7-1-2", 7));
+    assert_eq!(store.pattern(Some(7)), "a\\*\\[b\\]\\?\\\\-7-*");
+    assert_eq!(store.parse("a*[b]?\\-7-1-2/time-2020"), Some((TileCoord::new(1, 2, 7), "time-2020")));
+    for other in ["aX[b]?\\-7-1-2", "a*[b]?\\-7-1-2-3", "a*[b]?\\-7-1", "a*[b]?\\-7-01-2", "a*[b]?\\-300-1-2"] {
+        assert_eq!(store.parse(other), None, "{other}");
+    }
 }
 
 #[test]

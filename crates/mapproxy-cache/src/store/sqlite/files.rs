@@ -16,7 +16,7 @@ use super::pool::Pool;
 use crate::TileKey;
 use crate::fs::{explain, parent};
 use crate::store::StoreError;
-use crate::store::layout::dimension_directories;
+use crate::store::layout::{dimension_directories, dimensions_of};
 
 /// A file of a store.
 #[derive(Debug)]
@@ -26,6 +26,15 @@ pub(super) struct Entry {
     pub(super) verified: AtomicU64,
     /// The generation of the file that has all tables.
     pub(super) prepared: AtomicU64,
+}
+
+/// A file that exists.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) entry: Arc<Entry>,
+    /// Only rows of this level are tiles.
+    pub(super) level: Option<u8>,
+    pub(super) dimensions: Dimensions,
 }
 
 /// The files of a store.
@@ -114,6 +123,43 @@ impl Files {
             let path = folder.join(&name);
             if path.is_file() {
                 found.push(self.open(&path));
+            }
+            folders.extend(subfolders(&folder)?);
+        }
+        Ok(found)
+    }
+
+    /// All files that exist and may have tiles of a level, or of any: each with the only level it is for, where it is for
+    /// one, and the dimensions of its tiles.
+    pub(super) fn existing(&self, level: Option<u8>) -> Result<Vec<Part>, StoreError> {
+        let (below, names): (PathBuf, Vec<(OsString, Option<u8>)>) = match &self.names {
+            Names::One(file) => (beside(file), vec![(file.file_name().unwrap_or_default().to_owned(), level)]),
+            Names::Levels { directory, extension } => {
+                let levels = level.map_or(0..=u8::MAX, |level| level..=level);
+                (directory.clone(), levels.map(|z| (format!("{z}.{extension}").into(), Some(z))).collect())
+            }
+        };
+        let mut found = Vec::new();
+        for index in 0..self.plain.len() {
+            let of_level = self.are_levels().then_some(index as u8);
+            if of_level.is_some() && level.is_some() && of_level != level {
+                continue;
+            }
+            let entry = self.plain(index);
+            if entry.database.path().exists() {
+                let level = of_level.or(level);
+                found.push(Part { entry: Arc::clone(entry), level, dimensions: Dimensions::default() });
+            }
+        }
+        let mut folders: Vec<PathBuf> = subfolders(&below)?;
+        while let Some(folder) = folders.pop() {
+            let dimensions = folder.strip_prefix(&below).ok().and_then(Path::to_str).map(dimensions_of);
+            for (name, level) in dimensions.is_some().then_some(&names).into_iter().flatten() {
+                let path = folder.join(name);
+                if path.is_file() {
+                    let dimensions = dimensions.clone().unwrap_or_default();
+                    found.push(Part { entry: self.open(&path), level: *level, dimensions });
+                }
             }
             folders.extend(subfolders(&folder)?);
         }

@@ -35,9 +35,10 @@ use rusqlite::Connection;
 pub use database::FileOptions;
 pub use pool::Pool;
 
-use self::files::{Entry, Files};
-use self::table::Table;
+use self::files::{Entry, Files, Part};
+use self::table::{After, Content, Listed, Table};
 use self::trouble::Trouble;
+use super::visit::{Halt, SeenTile, Visit, Visited, Visitor, show};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 
@@ -131,6 +132,47 @@ impl SqliteStore {
         self.ttl.is_none_or(|ttl| age.is_none_or(|age| age <= ttl))
     }
 
+    fn visit_part(&self, part: &Part, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), Halt> {
+        let Part { entry, level, dimensions } = part;
+        let wanted = Visit { level: *level, ..*wanted };
+        let mut after = Some(After::beginning(*level, wanted.within.map_or(0, |cells| cells.min_x)));
+        while let Some(place) = after {
+            let list =
+                self.read(entry, self.options.timeout, |connection| self.table.some(connection, &wanted, &place));
+            let (rows, next) = match list {
+                Ok(list) => list,
+                Err(Trouble::Missing) => return Ok(()),
+                Err(trouble @ (Trouble::NoTable(_) | Trouble::Corrupt(_) | Trouble::Unsuitable(_))) => {
+                    let name = entry.database.path().display().to_string();
+                    return show(visitor, Visited::Unreadable { name, reason: trouble.to_string() });
+                }
+                Err(trouble) => return Err(failed("read", entry, &trouble).into()),
+            };
+            for Listed { place, content, modified } in rows {
+                let Some(coord) = place.coord() else {
+                    if level.is_none() {
+                        let name = format!("{}: {place}", entry.database.path().display());
+                        show(visitor, Visited::Foreign { name })?;
+                    }
+                    continue;
+                };
+                let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
+                let seen = |meta, bytes| Visited::Tile(SeenTile { key: key.clone(), meta, bytes });
+                let visited = match content {
+                    Content::Unknown => seen(None, None),
+                    Content::Size(size) => seen(Some(TileMeta { modified, size }), None),
+                    Content::Bytes(bytes) => seen(Some(TileMeta { modified, size: bytes.len() as u64 }), Some(bytes)),
+                    Content::Unusable => {
+                        Visited::Broken { key, reason: "its row has no tile, or one too large".to_owned() }
+                    }
+                };
+                show(visitor, visited)?;
+            }
+            after = next;
+        }
+        Ok(())
+    }
+
     /// Tiles by the files they are in, each with its place in `keys`.
     fn by_file<'a>(&self, keys: impl Iterator<Item = &'a TileKey>) -> Result<Vec<Members>, StoreError> {
         let mut files: Vec<Members> = Vec::new();
@@ -154,6 +196,9 @@ impl SqliteStore {
 
 /// Rows between two tiles of a column up to which one question is asked for both.
 const MAX_GAP: u32 = 8;
+
+/// Tiles removed in one transaction: others may write in between.
+const REMOVED_AT_ONCE: usize = 2000;
 
 /// A file and places of tiles in it.
 type Members = (Arc<Entry>, Vec<usize>);
@@ -214,6 +259,43 @@ impl TileStore for SqliteStore {
                 continue;
             }
             while self.write(&entry, |connection| self.table.remove_some(connection, level, before))? {}
+        }
+        Ok(())
+    }
+
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        for part in self.files.existing(wanted.level)? {
+            match self.visit_part(&part, wanted, visitor) {
+                Err(Halt::Stopped) => return Ok(()),
+                Err(Halt::Failed(error)) => return Err(error),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        let TileCoord { x, y, z } = key.coord;
+        match self.files.entry(key) {
+            Ok(entry) => format!("{}: level {z}, column {x}, row {y}", entry.database.path().display()),
+            Err(_) => format!("{}: level {z}, column {x}, row {y}", self.files),
+        }
+    }
+
+    fn level_folder(&self, _level: u8) -> Option<PathBuf> {
+        None
+    }
+
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        for (entry, members) in self.by_file(keys.iter())? {
+            if !entry.database.path().exists() {
+                continue;
+            }
+            for some in members.chunks(REMOVED_AT_ONCE) {
+                self.write(&entry, |connection| {
+                    some.iter().try_for_each(|index| self.table.remove(connection, keys[*index].coord))
+                })?;
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod room;
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +19,7 @@ use mapproxy_trace as trace;
 
 pub use self::disk::DiskCopies;
 pub use self::memory::MemoryCopies;
+use super::visit::{Visit, Visitor};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
 use crate::complaints::Complaints;
@@ -258,6 +260,23 @@ impl<C: Copies> TileStore for Tier<C> {
             self.copies.forget_level(level, before);
         }
         result
+    }
+
+    /// What the last tier has: copies are no tiles of their own.
+    fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+        self.below.visit(wanted, visitor)
+    }
+
+    fn place(&self, key: &TileKey) -> String {
+        self.below.place(key)
+    }
+
+    fn level_folder(&self, level: u8) -> Option<PathBuf> {
+        self.below.level_folder(level)
+    }
+
+    fn remove_many(&self, keys: &[TileKey]) -> Result<(), StoreError> {
+        self.write(keys.iter(), || self.below.remove_many(keys), |place, _| self.copies.forget(&keys[place]))
     }
 
     fn sweep(&self, keys: &[TileKey]) {

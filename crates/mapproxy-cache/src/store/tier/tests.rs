@@ -12,6 +12,7 @@ use crate::store::FileStore;
 use crate::store::conformance::store_suite;
 use crate::store::file::LinkSingleColor;
 use crate::store::layout::Layout;
+use crate::store::visit::Visited;
 use crate::testkit::{AwayStore, FullStore, file_store, files_below};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -187,6 +188,18 @@ fn a_store_without_times_has_none_in_its_copies() {
         }
         fn remove(&self, key: &TileKey) -> Result<(), StoreError> {
             self.0.remove(key)
+        }
+        fn visit(&self, wanted: &Visit, visitor: Visitor<'_>) -> Result<(), StoreError> {
+            self.0.visit(wanted, &mut |seen| match seen {
+                Visited::Tile(mut tile) => {
+                    tile.meta = tile.meta.map(|meta| TileMeta { modified: None, ..meta });
+                    visitor(Visited::Tile(tile))
+                }
+                other => visitor(other),
+            })
+        }
+        fn place(&self, key: &TileKey) -> String {
+            self.0.place(key)
         }
         fn remove_level(&self, level: u8, before: Option<SystemTime>) -> Result<(), StoreError> {
             match before {
