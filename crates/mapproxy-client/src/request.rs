@@ -178,6 +178,8 @@ pub struct ClientError {
     pub reason: String,
     /// `WWW-Authenticate` of an answer with status 401.
     pub challenge: Option<String>,
+    /// `Retry-After` of the answer: for how many seconds the server wants to be left alone.
+    pub retry_after: Option<u32>,
     /// What the server said about the failure, as far as it is short (16 KiB): documents of stores and APIs with the
     /// reason in their own words. Empty where it said nothing.
     pub answer: Box<[u8]>,
@@ -195,7 +197,15 @@ impl ClientError {
             ErrorKind::Local => "Internal HTTP error",
             ErrorKind::Program => "Error during CGI call",
         };
-        ClientError { kind, message, url, reason: reason.into(), challenge: None, answer: Box::default() }
+        ClientError {
+            kind,
+            message,
+            url,
+            reason: reason.into(),
+            challenge: None,
+            retry_after: None,
+            answer: Box::default(),
+        }
     }
 
     /// The status code, where the server sent one.

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, SET_COOKIE,
 };
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, Uri};
@@ -218,10 +218,13 @@ impl UreqClient {
                 Redirect::No => {
                     let challenge = response.headers().get(WWW_AUTHENTICATE).filter(|_| status == 401);
                     let challenge = challenge.and_then(|value| value.to_str().ok()).map(str::to_owned);
+                    let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                    let retry_after = wait.and_then(|wait| retry_after(wait, SystemTime::now()));
                     let answer = short_answer(response);
                     let reason = if status == 204 { "204 No Content".to_owned() } else { status.to_string() };
                     return Err(ClientError {
                         challenge,
+                        retry_after,
                         answer: answer.as_ref().into(),
                         ..fail(ErrorKind::Status(status), reason)
                     });
@@ -374,6 +377,19 @@ impl UreqClient {
 /// Nothing to read is no answer to who asked for something; who wanted something done is content.
 fn is_success(method: Method, status: u16) -> bool {
     (200..300).contains(&status) && (status != 204 || !matches!(method, Method::Get | Method::Post))
+}
+
+/// The seconds of a `Retry-After`, which may be a date.
+fn retry_after(value: &str, now: SystemTime) -> Option<u32> {
+    let value = value.trim();
+    let seconds: u64 = match value.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let date = httpdate::parse_http_date(value).ok()?;
+            date.duration_since(now).unwrap_or_default().as_secs_f64().ceil() as u64
+        }
+    };
+    Some(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 /// What a server says of a failure, if it is short. Reading it to its end also frees the connection.

@@ -269,6 +269,19 @@ fn statuses_that_bring_no_map_are_errors() {
 }
 
 #[test]
+fn servers_may_say_for_how_long_they_want_to_be_left_alone() {
+    let in_an_hour = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(3600));
+    let asked = |header: &str| {
+        let head = format!("HTTP/1.1 503 Busy\r\nRetry-After: {header}\r\nContent-Length: 0\r\n\r\n");
+        get(Server::answering(head).url("/")).unwrap_err().retry_after
+    };
+    assert_eq!((asked("120"), asked("99999999999")), (Some(120), Some(u32::MAX)));
+    assert!(asked(&in_an_hour).is_some_and(|seconds| (3590..=3600).contains(&seconds)));
+    assert_eq!(asked("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+    assert_eq!((asked("soon"), asked("-5")), (None, None));
+}
+
+#[test]
 fn redirects_are_followed_to_an_end() {
     let server = Server::start(|stream, request, _| {
         let answer = match request.split(' ').nth(1).unwrap() {

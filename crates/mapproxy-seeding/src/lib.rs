@@ -7,12 +7,26 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agenda;
+mod clock;
+mod journal;
+mod latency;
+mod observe;
+mod pace;
+mod run;
 mod stop;
 mod task;
+#[cfg(test)]
+mod testkit;
 mod walk;
 mod work;
 
 pub use agenda::{Agenda, AgendaError, Outcome};
+pub use clock::{Clock, HastyClock, RealClock};
+pub use journal::{Begin, Begun, FailedWork, Journal, JournalAgenda, JournalError, Part, Totals};
+pub use latency::Latency;
+pub use observe::{Counts, Ended, Event, Observer, Progress, Report, Silent};
+pub use pace::{Entered, Limits, Pace, PaceOptions, Traffic};
+pub use run::{RunOptions, run};
 pub use stop::Stop;
 pub use task::{CleanupTask, Refresh, Remove, SeedTask};
 pub use walk::{Position, PositionError, TileWalk, WalkError};

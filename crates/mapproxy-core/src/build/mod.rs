@@ -53,6 +53,7 @@ pub struct AppBuilder {
 #[derive(Clone, Debug, Default)]
 struct Extras {
     http_client: Option<Arc<dyn HttpClient>>,
+    wrap_http: Option<Wrap>,
     proxies: ProxyRules,
     gate: Gate,
     decorators: Decorators,
@@ -60,6 +61,18 @@ struct Extras {
     sources: HashMap<String, SourceFactory>,
     infos: HashMap<String, InfoFactory>,
     stores: HashMap<String, StoreFactory>,
+}
+
+/// Stands before clients.
+#[derive(Clone)]
+struct Wrap(Arc<WrapClient>);
+
+type WrapClient = dyn Fn(Arc<dyn HttpClient>) -> Arc<dyn HttpClient> + Send + Sync;
+
+impl fmt::Debug for Wrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wrap")
+    }
 }
 
 type SourceFactory = Factory<CustomSource, dyn MapSource>;
@@ -219,6 +232,17 @@ impl AppBuilder {
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> AppBuilder {
         self.extras.observer = Some(observer);
+        self
+    }
+
+    /// Wraps the way to each upstream server, with the HTTP options that are configured for it: to count requests, or to
+    /// hold them back. Programs that answer in place of servers are not wrapped.
+    #[must_use]
+    pub fn wrap_http(
+        mut self,
+        wrap: impl Fn(Arc<dyn HttpClient>) -> Arc<dyn HttpClient> + Send + Sync + 'static,
+    ) -> AppBuilder {
+        self.extras.wrap_http = Some(Wrap(Arc::new(wrap)));
         self
     }
 

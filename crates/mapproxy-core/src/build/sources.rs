@@ -15,7 +15,7 @@ use mapproxy_sources::{
 };
 
 use super::explanations::with_layers;
-use super::{CustomSource, Parts, images};
+use super::{CustomSource, Parts, Wrap, images};
 
 /// What a reference to a source gives.
 #[derive(Debug)]
@@ -147,6 +147,20 @@ impl Parts<'_> {
 
     /// The same for answers of at most so many bytes.
     pub(super) fn client_for(
+        &self,
+        http: &HttpOptions,
+        limit: Option<u32>,
+        max_body: Option<u64>,
+        at: &Origin,
+    ) -> Option<Arc<dyn HttpClient>> {
+        let client = self.unwrapped_client(http, limit, max_body, at)?;
+        Some(match &self.extras.wrap_http {
+            Some(Wrap(wrap)) => wrap(client),
+            None => client,
+        })
+    }
+
+    fn unwrapped_client(
         &self,
         http: &HttpOptions,
         limit: Option<u32>,
