@@ -6,12 +6,19 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+mod autoconfig;
+mod capabilities;
 mod check;
 mod create;
 mod debug;
 mod deployment;
 mod example;
+mod fetch;
+mod generated;
+mod gridconf;
+mod grids;
 mod logs;
+mod scales;
 mod serve;
 mod serve_develop;
 mod served;
@@ -19,6 +26,8 @@ mod server_options;
 #[allow(dead_code, reason = "of use to the commands that come next")]
 mod tiles_wanted;
 pub mod util;
+mod wms_capabilities;
+mod yaml_out;
 
 use std::fmt;
 

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{FAILED, MISTAKEN, check, create, eprintln, println, serve, serve_develop};
+use crate::{
+    FAILED, MISTAKEN, autoconfig, check, create, eprintln, generated, gridconf, grids, println, scales, serve,
+    serve_develop, wms_capabilities,
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -32,6 +35,26 @@ enum Command {
     Check(check::Arguments),
     /// Create files to begin with: configurations, programs, what goes into other servers
     Create(create::Arguments),
+    /// Convert between scales and resolutions
+    Scales(scales::Arguments),
+    /// Show the layers of a WMS
+    WmsCapabilities(wms_capabilities::Arguments),
+    /// Show grids, and how many tiles they have
+    Grids(grids::Arguments),
+    /// Turn the tile matrix sets of an OGC API into grids
+    #[command(name = "gridconf-from-ogcapitilematrixset")]
+    GridconfFromOgcapitilematrixset(gridconf::Arguments),
+    /// Make a configuration of what a server or a file says of itself
+    Autoconfig(autoconfig::Arguments),
+    /// Write what shells need to complete command lines
+    Completions(generated::Completions),
+    /// Write manual pages
+    Man(generated::Manuals),
+}
+
+/// The command line, for what is generated of it.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The program: reads its arguments, runs a command.
@@ -48,6 +71,13 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Create(arguments) => create::run(arguments),
+        Command::Scales(arguments) => scales::run(arguments),
+        Command::WmsCapabilities(arguments) => wms_capabilities::run(arguments),
+        Command::Grids(arguments) => grids::run(arguments),
+        Command::GridconfFromOgcapitilematrixset(arguments) => gridconf::run(arguments),
+        Command::Autoconfig(arguments) => autoconfig::run(arguments),
+        Command::Completions(arguments) => generated::completions(arguments),
+        Command::Man(arguments) => generated::manuals(arguments),
     };
     match result {
         Ok(status) => status,

@@ -10,6 +10,7 @@
 //! (`elevation-3000/time-2012/4.mbtiles`), the others in a folder beside the file
 //! (`osm.dimensions/elevation-3000/time-2012/osm.mbtiles`).
 
+pub mod contents;
 mod database;
 mod files;
 pub mod geopackage;

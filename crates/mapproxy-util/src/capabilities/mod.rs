@@ -1,0 +1,3 @@
+//! What other servers say of themselves, read from their documents.
+
+pub(crate) mod wms;
