@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agenda;
+mod cache_lock;
 mod clock;
 mod journal;
 mod latency;
@@ -21,6 +22,7 @@ mod walk;
 mod work;
 
 pub use agenda::{Agenda, AgendaError, Outcome};
+pub use cache_lock::{CacheLock, CacheLockError, CacheLocks};
 pub use clock::{Clock, HastyClock, RealClock};
 pub use journal::{Begin, Begun, FailedWork, Journal, JournalAgenda, JournalError, Part, Totals};
 pub use latency::Latency;

@@ -19,6 +19,7 @@ mod gridconf;
 mod grids;
 mod logs;
 mod scales;
+pub mod seed;
 mod serve;
 mod serve_develop;
 mod served;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mapproxy_cache::{Rescaling, TileManager};
 use mapproxy_config::checked::{self, LevelSelection, Name, RemoveBefore};
@@ -26,9 +26,9 @@ pub struct Caches {
 /// What a `seed.yaml` asks for.
 #[derive(Clone, Debug)]
 pub struct Tasks {
-    /// Tiles to make, in the order of the file; for each grid, each cache.
+    /// Tiles to make, in the order of the names asked for or of the file; for each grid, each cache.
     pub seeds: Vec<Planned<SeedTask>>,
-    /// Tiles to remove, in the order of the file; for each grid, each cache.
+    /// Tiles to remove, in the same order.
     pub cleanups: Vec<Planned<CleanupTask>>,
     /// Warnings; no errors.
     pub diagnostics: Diagnostics,
@@ -149,10 +149,10 @@ impl Caches {
         let planner = Planner { caches: self, parts: Parts::new(&config, Extras::default()), now };
         let mut tasks = Tasks { seeds: Vec::new(), cleanups: Vec::new(), diagnostics: Diagnostics::default() };
         let mut broken = Vec::new();
-        for seed in &seed_config.seeds {
+        for seed in seeds.in_order(&seed_config.seeds, |seed| &seed.name) {
             broken.extend(planner.seed(seed, &mut tasks.seeds).err());
         }
-        for cleanup in &seed_config.cleanups {
+        for cleanup in cleanups.in_order(&seed_config.cleanups, |cleanup| &cleanup.name) {
             broken.extend(planner.cleanup(cleanup, &mut tasks.cleanups).err());
         }
         let mut diagnostics = loaded.diagnostics;
@@ -184,6 +184,15 @@ impl Selected {
             Selected::Named(names) => names.iter().any(|known| known == name),
             Selected::Nothing => false,
         }
+    }
+
+    /// In the order of the names, each once, or in that of the file.
+    fn in_order<'t, T>(&self, tasks: &'t [T], name: impl Fn(&T) -> &str) -> Vec<&'t T> {
+        let mut order: Vec<&T> = tasks.iter().collect();
+        if let Selected::Named(names) = self {
+            order.sort_by_key(|task| names.iter().position(|known| known == name(task)));
+        }
+        order
     }
 
     fn check(&self, kind: &'static str, available: &[Name]) -> Result<(), TasksError> {
@@ -324,7 +333,7 @@ impl Planner<'_> {
     fn moment(&self, before: &checked::RefreshBefore, at: &Origin) -> Option<SystemTime> {
         match before {
             checked::RefreshBefore::Time(time) => Some(*time),
-            checked::RefreshBefore::Age(age) => match self.now.checked_sub(*age) {
+            checked::RefreshBefore::Age(age) => match whole_seconds(self.now).checked_sub(*age) {
                 Some(moment) => Some(moment),
                 None => self.parts.error(at, "the age is more than there is time to count back"),
             },
@@ -337,6 +346,11 @@ impl Planner<'_> {
             },
         }
     }
+}
+
+fn whole_seconds(moment: SystemTime) -> SystemTime {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
 /// The levels of the grid that are selected, ascending.
@@ -364,8 +378,6 @@ fn levels_of(selection: &LevelSelection, grid: &TileGrid) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const CONF: &str = "

@@ -1,0 +1,180 @@
+//! The seeds: one task after the other, those of locked caches last.
+
+use std::collections::{HashSet, VecDeque};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mapproxy_core::seed::{Planned, SeedTask};
+use mapproxy_seeding::{
+    Begin, Begun, CacheLock, CacheLocks, Counts, Ended, Journal, Pace, Report, RunOptions,
+};
+
+use super::arguments::Arguments;
+use super::ending::Ending;
+use super::progress::Progress;
+use super::{INCOMPLETE, INTERRUPTED, describe, memory};
+use crate::{FAILED, Failure, println};
+
+/// How often a locked cache is looked at.
+const LOCK_LOOK: Duration = Duration::from_secs(1);
+
+/// What came of all seeds.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    counts: Counts,
+    /// Caches with tiles that could not be made.
+    pub(crate) incomplete: HashSet<Arc<str>>,
+    /// Tasks that were not worked on to the end, with the reason.
+    left: Vec<String>,
+    /// Where what failed is remembered; `None`: nowhere.
+    is_remembered: bool,
+}
+
+/// Makes all tiles.
+pub(crate) fn run(
+    arguments: &Arguments,
+    tasks: &[Planned<SeedTask>],
+    pace: &Arc<Pace>,
+    ending: &Ending,
+) -> Result<Outcome, Failure> {
+    println(format_args!("========== Seeding tasks =========="));
+    let plural = if tasks.len() == 1 { "" } else { "s" };
+    println(format_args!("Start seeding process ({} task{plural})", tasks.len()));
+    let journal = Arc::new(memory::open(arguments)?);
+    let progress = Progress::new(arguments.quiet);
+    let locks = arguments.use_cache_lock.then(|| CacheLocks::new(".mapproxy_seed.lck"));
+    let mut outcome = Outcome::default();
+    let mut queue: VecDeque<&Planned<SeedTask>> = tasks.iter().collect();
+    while let Some(planned) = queue.pop_front() {
+        println(format_args!("{}", describe::text(planned)));
+        let Planned::Task(task) = planned else { continue };
+        let _lock = match &locks {
+            None => None,
+            Some(locks) => match lock(locks, task, queue.is_empty(), ending)? {
+                Some(lock) => Some(lock),
+                None if ending.stop.is_asked() => break,
+                None => {
+                    println(format_args!("    ...cache is locked, skipping"));
+                    queue.push_back(planned);
+                    continue;
+                }
+            },
+        };
+        let report = fill(arguments, task, &journal, &progress, pace, ending)?;
+        if !outcome.add(&report) {
+            break;
+        }
+    }
+    let failed = |error| Failure::new(FAILED, format_args!("ERROR: {error}"));
+    outcome.is_remembered = journal.path() == memory::file(arguments);
+    if outcome.is_remembered && journal.is_done().map_err(failed)? {
+        journal.remove().map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
+    }
+    Ok(outcome)
+}
+
+/// The lock of the task's cache; the last task waits for it.
+fn lock(locks: &CacheLocks, task: &SeedTask, is_last: bool, ending: &Ending) -> Result<Option<CacheLock>, Failure> {
+    loop {
+        let lock = locks.lock(task.manager.name());
+        let lock = lock.map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
+        if lock.is_some() || !is_last || ending.stop.wait(LOCK_LOOK) {
+            return Ok(lock);
+        }
+    }
+}
+
+fn fill(
+    arguments: &Arguments,
+    task: &SeedTask,
+    journal: &Arc<Journal>,
+    progress: &Progress,
+    pace: &Arc<Pace>,
+    ending: &Ending,
+) -> Result<Report, Failure> {
+    let begin = match () {
+        () if arguments.go_on => Begin::Continue,
+        () if arguments.retry_failed => Begin::RetryFailed,
+        () => Begin::Anew,
+    };
+    // The reference leaves out the check where fewer than so many levels remain.
+    let unchecked = arguments.skip_geoms_for_last_levels.saturating_sub(1);
+    let task = SeedTask { skip_geoms_for_last_levels: unchecked, ..task.clone() };
+    let agenda = journal
+        .agenda(&task, begin, None)
+        .map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
+    match agenda.begun() {
+        Begun::Anew => {}
+        Begun::Changed => println(format_args!("    The task has changed since: it is begun anew")),
+        Begun::Continued { before } => {
+            println(format_args!("    Continued: {} tiles were looked at before", before.made + before.kept + before.empty));
+        }
+        Begun::Retrying { pieces } => println(format_args!("    Trying again what has failed: {pieces} meta tiles")),
+    }
+    let options = RunOptions {
+        workers: arguments.concurrency.get(),
+        only_stored: arguments.skip_uncached,
+        dry_run: arguments.dry_run,
+        pace: Arc::clone(pace),
+        ..RunOptions::default()
+    };
+    Ok(mapproxy_seeding::run(agenda.task(), &agenda, &options, progress, &ending.stop))
+}
+
+impl Outcome {
+    /// Whether other tasks can be gone on with.
+    fn add(&mut self, report: &Report) -> bool {
+        let counts = &mut self.counts;
+        counts.failed += report.counts.failed;
+        counts.failed_pieces += report.counts.failed_pieces;
+        counts.made += report.counts.made;
+        counts.kept += report.counts.kept;
+        if !report.is_success() {
+            self.incomplete.insert(Arc::clone(&report.cache));
+        }
+        match &report.ended {
+            Ended::Complete => true,
+            Ended::GivenUp { host, reason } => {
+                self.left.push(format!("{}: {host} does not answer any more: {reason}", report.task));
+                true
+            }
+            Ended::Agenda(error) => {
+                self.left.push(format!("{}: {error}", report.task));
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Says what is left to do, and how the program ends.
+    pub(crate) fn tell(&self, arguments: &Arguments, ending: &Ending) -> ExitCode {
+        let option = |name: &str| match &arguments.progress_file {
+            Some(file) => format!("{name} --progress-file {}", file.display()),
+            None => name.to_owned(),
+        };
+        for reason in &self.left {
+            println(format_args!("not finished: {reason}"));
+        }
+        if self.counts.failed_pieces > 0 {
+            let Counts { failed, failed_pieces, .. } = self.counts;
+            println(format_args!("{failed} tiles ({failed_pieces} meta tiles) could not be made"));
+            if self.is_remembered {
+                println(format_args!("try them again by the same command with {}", option("--retry-failed")));
+            }
+        }
+        let is_stopped = ending.stop.is_asked();
+        if is_stopped && !ending.is_time_over() {
+            println(format_args!("\ninterrupted..."));
+        }
+        if (is_stopped || !self.left.is_empty()) && self.is_remembered {
+            println(format_args!("go on by the same command with {}", option("--continue")));
+        }
+        ExitCode::from(match () {
+            () if is_stopped && ending.is_time_over() => 0,
+            () if is_stopped => INTERRUPTED,
+            () if self.counts.failed_pieces > 0 || !self.left.is_empty() => INCOMPLETE,
+            () => 0,
+        })
+    }
+}
