@@ -128,7 +128,8 @@ mod tests {
     fn a_file_that_is_no_database_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("locks");
-        std::fs::write(&path, "no database, but long enough to have a header that can be looked at: ".repeat(9)).unwrap();
+        std::fs::write(&path, "no database, but long enough to have a header that can be looked at: ".repeat(9))
+            .unwrap();
         let error = CacheLocks::new(&path).lock("osm").unwrap_err().to_string();
         assert!(error.starts_with("cannot lock caches with ") && error.contains("locks: "), "{error}");
     }

@@ -350,7 +350,7 @@ impl TileWalk {
             if !step.area.has(column, row) {
                 return Err(wrong());
             }
-            step.at = (column, step.area.from_north(row, self.origin));
+            step.at = (column, step.area.rows_north_of(row, self.origin));
             let (gives, below) = self.look(level);
             if level == deepest {
                 if !gives {
@@ -511,7 +511,7 @@ impl Area {
     }
 
     /// How many rows of the area lie north of `row`; and back again.
-    fn from_north(&self, row: u32, origin: Origin) -> u32 {
+    fn rows_north_of(&self, row: u32, origin: Origin) -> u32 {
         match origin {
             Origin::LowerLeft => self.rows.1 - row,
             Origin::UpperLeft => row - self.rows.0,

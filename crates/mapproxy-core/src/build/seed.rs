@@ -18,10 +18,13 @@ use super::{AppBuilder, BuildError, Extras, Parts};
 #[derive(Debug)]
 pub struct Caches {
     config: Config,
-    built: HashMap<Name, Option<Vec<(Name, Arc<TileManager>)>>>,
+    built: HashMap<Name, Option<ByGrid>>,
     diagnostics: Diagnostics,
     files: Vec<PathBuf>,
 }
+
+/// The tiles of a cache by the key of the grid.
+type ByGrid = Vec<(Name, Arc<TileManager>)>;
 
 /// What a `seed.yaml` asks for.
 #[derive(Clone, Debug)]
@@ -113,6 +116,7 @@ impl Caches {
 
     /// The tiles of a cache by the keys of its grids, in the order of the configuration. `Ok(None)`: there is no such
     /// cache; an error: it cannot be built.
+    #[expect(clippy::type_complexity, reason = "a slice of pairs, there or not")]
     pub fn get(&self, cache: &str) -> Result<Option<&[(Name, Arc<TileManager>)]>, BuildError> {
         match self.built.get(cache) {
             None => Ok(None),
@@ -213,6 +217,12 @@ struct Planner<'a> {
     now: SystemTime,
 }
 
+/// Where a task works.
+struct Place {
+    manager: Arc<TileManager>,
+    levels: Vec<u8>,
+}
+
 impl Planner<'_> {
     fn seed(&self, seed: &checked::Seed, tasks: &mut Vec<Planned<SeedTask>>) -> Result<(), BuildError> {
         let refresh = match &seed.refresh_before {
@@ -220,7 +230,7 @@ impl Planner<'_> {
             Some(before) => self.moment(before, &seed.at).map(Refresh::Before),
         };
         let coverage = self.area(&seed.coverages);
-        for (manager, levels) in self.work(&seed.caches, &seed.grids, &seed.levels)? {
+        for Place { manager, levels } in self.work(&seed.caches, &seed.grids, &seed.levels)? {
             let (Some(refresh), Ok(coverage)) = (refresh, &coverage) else { return Ok(()) };
             let Some(coverage) = coverage else {
                 tasks.push(Planned::Empty(Arc::clone(&seed.name)));
@@ -256,7 +266,7 @@ impl Planner<'_> {
                 None => return Ok(()),
             },
         };
-        for (manager, levels) in self.work(&cleanup.caches, &cleanup.grids, &cleanup.levels)? {
+        for Place { manager, levels } in self.work(&cleanup.caches, &cleanup.grids, &cleanup.levels)? {
             let Ok(coverage) = &coverage else { return Ok(()) };
             let has_times = manager.store().is_some_and(|store| store.capabilities().timestamps);
             let remove = match before {
@@ -288,17 +298,13 @@ impl Planner<'_> {
     }
 
     /// The tiles to work on, for each grid of each cache, and which levels.
-    fn work(
-        &self,
-        caches: &[Name],
-        grids: &[Name],
-        levels: &LevelSelection,
-    ) -> Result<Vec<(Arc<TileManager>, Vec<u8>)>, BuildError> {
+    fn work(&self, caches: &[Name], grids: &[Name], levels: &LevelSelection) -> Result<Vec<Place>, BuildError> {
         let mut work = Vec::new();
         for grid in grids {
             for cache in caches {
                 if let Some(manager) = self.caches.manager(cache, grid)? {
-                    work.push((Arc::clone(manager), levels_of(levels, manager.grid())));
+                    let levels = levels_of(levels, manager.grid());
+                    work.push(Place { manager: Arc::clone(manager), levels });
                 }
             }
         }

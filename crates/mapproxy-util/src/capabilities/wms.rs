@@ -164,7 +164,8 @@ fn resolutions(node: Node<'_, '_>, version: Version) -> Option<(f64, f64)> {
         // The diagonal of a pixel.
         Version::V111 => {
             let hint = child(node, "ScaleHint")?;
-            let of = |name: &str| hint.attribute(name).and_then(number).map(|diagonal| (diagonal * diagonal / 2.0).sqrt());
+            let of =
+                |name: &str| hint.attribute(name).and_then(number).map(|diagonal| (diagonal * diagonal / 2.0).sqrt());
             let (coarsest, finest) = (of("max"), of("min"));
             (coarsest.is_some() || finest.is_some()).then(|| (coarsest.unwrap_or(0.0), finest.unwrap_or(0.0)))
         }
@@ -222,7 +223,10 @@ mod tests {
         let [layer] = read.root.layers.as_slice() else { panic!("{:?}", read.root) };
         assert_eq!(layer.srs.iter().collect::<Vec<_>>(), ["EPSG:25832", "EPSG:3857", "EPSG:4326"]);
         assert_eq!(layer.bounds, Some([-180.0, -90.0, 180.0, 90.0]));
-        assert_eq!((layer.resolutions, layer.is_queryable, layer.is_opaque), (Some((707.1067811865476, 0.0)), true, false));
+        assert_eq!(
+            (layer.resolutions, layer.is_queryable, layer.is_opaque),
+            (Some((707.1067811865476, 0.0)), true, false)
+        );
         assert_eq!(read.url, None);
     }
 

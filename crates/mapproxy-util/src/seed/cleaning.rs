@@ -63,9 +63,11 @@ fn clean(arguments: &Arguments, task: &CleanupTask, ending: &Ending) -> Result<(
             break;
         }
         let key = TileKey { coord: work.main, dimensions: Dimensions::default() };
-        let Some(meta) = store.metadata(&key)? else { continue };
-        if before.is_some_and(|before| meta.modified.is_some_and(|modified| modified > before)) {
-            continue;
+        if let Some(before) = before {
+            let modified = store.metadata(&key)?.and_then(|meta| meta.modified);
+            if modified.is_some_and(|modified| modified > before) {
+                continue;
+            }
         }
         if arguments.dry_run {
             let TileCoord { x, y, z } = key.coord;

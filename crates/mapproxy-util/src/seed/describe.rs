@@ -71,13 +71,7 @@ pub(crate) fn text(task: &impl Describe) -> String {
     text
 }
 
-fn lines(
-    verb: &str,
-    manager: &TileManager,
-    coverage: Option<&Coverage>,
-    levels: &[u8],
-    what: String,
-) -> Vec<String> {
+fn lines(verb: &str, manager: &TileManager, coverage: Option<&Coverage>, levels: &[u8], what: String) -> Vec<String> {
     let grid = manager.grid();
     let (cache, name, srs) = (manager.name(), grid.name(), grid.srs().code());
     let mut lines = vec![format!("{verb} cache '{cache}' with grid '{name}' in {srs}")];

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mapproxy_core::seed::{Planned, SeedTask};
-use mapproxy_seeding::{
-    Begin, Begun, CacheLock, CacheLocks, Counts, Ended, Journal, Pace, Report, RunOptions,
-};
+use mapproxy_seeding::{Begin, Begun, CacheLock, CacheLocks, Counts, Ended, Journal, Pace, Report, RunOptions};
 
 use super::arguments::Arguments;
 use super::ending::Ending;
@@ -101,14 +99,16 @@ fn fill(
     // The reference leaves out the check where fewer than so many levels remain.
     let unchecked = arguments.skip_geoms_for_last_levels.saturating_sub(1);
     let task = SeedTask { skip_geoms_for_last_levels: unchecked, ..task.clone() };
-    let agenda = journal
-        .agenda(&task, begin, None)
-        .map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
+    let agenda =
+        journal.agenda(&task, begin, None).map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
     match agenda.begun() {
         Begun::Anew => {}
         Begun::Changed => println(format_args!("    The task has changed since: it is begun anew")),
         Begun::Continued { before } => {
-            println(format_args!("    Continued: {} tiles were looked at before", before.made + before.kept + before.empty));
+            println(format_args!(
+                "    Continued: {} tiles were looked at before",
+                before.made + before.kept + before.empty
+            ));
         }
         Begun::Retrying { pieces } => println(format_args!("    Trying again what has failed: {pieces} meta tiles")),
     }
