@@ -58,14 +58,16 @@ impl Observer for Progress {
                 told.level = task.levels.first().copied().unwrap_or(0);
                 told.bbox = progress.bbox.to_array();
                 if told.is_due() {
-                    told.tell(progress.fraction, told.bbox, &progress.counts);
+                    let bbox = told.bbox;
+                    told.tell(progress.fraction, bbox, &progress.counts);
                 }
             }
             Event::Progress(progress) if told.is_due() => {
                 told.tell(progress.fraction, progress.bbox.to_array(), &progress.counts);
             }
             Event::Ended(report) if matches!(report.ended, Ended::Complete) => {
-                told.tell(1.0, told.bbox, &report.counts);
+                let bbox = told.bbox;
+                told.tell(1.0, bbox, &report.counts);
             }
             _ => {}
         }
