@@ -37,7 +37,7 @@ pub enum Outcome {
 }
 
 /// An agenda that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {reason}")]
 pub struct AgendaError {
     /// File or server, without secrets.

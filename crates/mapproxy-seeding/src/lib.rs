@@ -13,7 +13,9 @@ mod journal;
 mod latency;
 mod observe;
 mod pace;
+mod queue;
 mod run;
+mod shard;
 mod stop;
 mod task;
 #[cfg(test)]
@@ -28,7 +30,9 @@ pub use journal::{Begin, Begun, FailedWork, Journal, JournalAgenda, JournalError
 pub use latency::Latency;
 pub use observe::{Counts, Ended, Event, Observer, Progress, Report, Silent};
 pub use pace::{Entered, Limits, Pace, PaceOptions, Traffic};
+pub use queue::{AddressError, Joined, JointTotals, Queue, QueueAddress, QueueAgenda, SharedLimits};
 pub use run::{RunOptions, run};
+pub use shard::{Shard, ShardError};
 pub use stop::Stop;
 pub use task::{CleanupTask, Refresh, Remove, SeedTask};
 pub use walk::{Position, PositionError, TileWalk, WalkError};
