@@ -27,6 +27,7 @@ pub(crate) struct Completions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Program {
     MapproxyUtil,
+    MapproxySeed,
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,12 +44,14 @@ impl Program {
     fn name(self) -> &'static str {
         match self {
             Program::MapproxyUtil => "mapproxy-util",
+            Program::MapproxySeed => "mapproxy-seed",
         }
     }
 
     fn command(self) -> Command {
         match self {
             Program::MapproxyUtil => crate::util::command(),
+            Program::MapproxySeed => crate::seed::command(),
         }
     }
 }
@@ -74,7 +77,8 @@ pub(crate) fn manuals(arguments: &Manuals) -> Result<ExitCode, Failure> {
     let mut pages: Vec<_> =
         std::fs::read_dir(directory).map_err(cannot)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
     pages.sort();
-    for page in pages.iter().filter(|page| page.extension().is_some_and(|extension| extension == "1")) {
+    let is_ours = |name: &str| Program::value_variants().iter().any(|program| name.starts_with(program.name()));
+    for page in pages.iter().filter(|page| page.file_name().and_then(|name| name.to_str()).is_some_and(is_ours)) {
         println(format_args!("writing {}", page.display()));
     }
     Ok(ExitCode::SUCCESS)

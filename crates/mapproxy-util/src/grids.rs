@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
 /// Status 1 for names that nothing has, 2 for a configuration that cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let path = arguments.configuration.as_ref().or(arguments.path.as_ref());
-    let path = path.ok_or_else(|| Failure::without_configuration())?;
+    let path = path.ok_or_else(Failure::without_configuration)?;
     let wanted = match (&arguments.seed_conf, &arguments.coverage_name) {
         (None, None) => None,
         (Some(seeds), Some(name)) => Some((seeds, name)),

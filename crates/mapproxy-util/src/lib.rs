@@ -13,6 +13,7 @@ mod create;
 mod debug;
 mod deployment;
 mod example;
+mod export;
 mod fetch;
 mod generated;
 mod gridconf;

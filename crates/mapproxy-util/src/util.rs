@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    FAILED, MISTAKEN, autoconfig, check, create, eprintln, generated, gridconf, grids, println, scales, serve,
+    FAILED, MISTAKEN, autoconfig, check, create, eprintln, export, generated, gridconf, grids, println, scales, serve,
     serve_develop, wms_capabilities,
 };
 
@@ -44,6 +44,8 @@ enum Command {
     /// Turn the tile matrix sets of an OGC API into grids
     #[command(name = "gridconf-from-ogcapitilematrixset")]
     GridconfFromOgcapitilematrixset(gridconf::Arguments),
+    /// Export tiles of a cache into a directory or a file of their own
+    Export(Box<export::Arguments>),
     /// Make a configuration of what a server or a file says of itself
     Autoconfig(autoconfig::Arguments),
     /// Write what shells need to complete command lines
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::WmsCapabilities(arguments) => wms_capabilities::run(arguments),
         Command::Grids(arguments) => grids::run(arguments),
         Command::GridconfFromOgcapitilematrixset(arguments) => gridconf::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Autoconfig(arguments) => autoconfig::run(arguments),
         Command::Completions(arguments) => generated::completions(arguments),
         Command::Man(arguments) => generated::manuals(arguments),

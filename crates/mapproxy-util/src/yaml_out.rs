@@ -38,7 +38,7 @@ fn nearest_even(text: &str, value: f64) -> Option<String> {
     let digits = mantissa[..=last].bytes().filter(u8::is_ascii_digit).skip_while(|c| *c == b'0').count();
     let (kept, rest) = exact.split_at_checked(digits)?;
     let is_half = rest.first() == Some(&b'5') && rest[1..].iter().all(|c| *c == b'0');
-    let even = kept.last().filter(|digit| is_half && (**digit - b'0') % 2 == 0)?;
+    let even = kept.last().filter(|digit| is_half && (**digit - b'0').is_multiple_of(2))?;
     let mut candidate = text.to_owned();
     candidate.replace_range(last..=last, std::str::from_utf8(&[*even]).ok()?);
     (candidate.parse() == Ok(value)).then_some(candidate)

@@ -1,9 +1,12 @@
 //! `mapproxy-util autoconfig`: a configuration to begin with, made of what a server or a file says of itself.
 
 mod geopackage;
+mod levels;
+mod ogcapi;
 mod output;
 mod overwrite;
 mod wms;
+mod wmts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,12 +28,20 @@ Examples:
 
   mapproxy-util autoconfig --capabilities https://example.org/wms --base base.yaml --output mapproxy.yaml
   mapproxy-util autoconfig --capabilities caps.xml --output mapproxy.yaml --output-seed seed.yaml --force
+  mapproxy-util autoconfig --wmts https://example.org/WMTSCapabilities.xml --output mapproxy.yaml
+  mapproxy-util autoconfig --ogcapi https://example.org/ogcapi --base base.yaml --output mapproxy.yaml
   mapproxy-util autoconfig --geopackage tiles.gpkg --output mapproxy.yaml"
 )]
 pub(crate) struct Arguments {
     /// Capabilities of a WMS (1.1.1 or 1.3.0): an address or a file
     #[arg(long, value_name = "URL|FILE")]
     capabilities: Option<String>,
+    /// Capabilities of a WMTS: an address or a file
+    #[arg(long, value_name = "URL|FILE")]
+    wmts: Option<String>,
+    /// The landing page of an OGC API with maps or tiles
+    #[arg(long, value_name = "URL")]
+    ogcapi: Option<String>,
     /// A GeoPackage with tiles
     #[arg(long, value_name = "FILE")]
     geopackage: Option<PathBuf>,
@@ -87,9 +98,16 @@ struct BaseGrid {
 
 /// Status 2 for mistakes in the usage or files that are there, 1 for documents that cannot be had or used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let is_given = [arguments.capabilities.is_some(), arguments.geopackage.is_some()];
+    let is_given = [
+        arguments.capabilities.is_some(),
+        arguments.wmts.is_some(),
+        arguments.ogcapi.is_some(),
+        arguments.geopackage.is_some(),
+    ];
     if is_given.iter().filter(|given| **given).count() != 1 {
-        let missing = Failure::with_usage("ERROR: --capabilities required or --geopackage required: one of them");
+        let missing = Failure::with_usage(
+            "ERROR: --capabilities required or --geopackage required, or --wmts or --ogcapi: one of them",
+        );
         return Err(Failure { status: MISTAKEN, ..missing });
     }
     if arguments.overwrite_seed.is_some() && arguments.output_seed.is_none() {
@@ -101,10 +119,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let base_grids = arguments.base.as_deref().map(base_grids).transpose()?.unwrap_or_default();
     let overwrite = arguments.overwrite.as_deref().map(mapping).transpose()?.unwrap_or_default();
     let overwrite_seed = arguments.overwrite_seed.as_deref().map(mapping).transpose()?.unwrap_or_default();
-    let (found, from) = match (&arguments.capabilities, &arguments.geopackage) {
-        (Some(place), _) => (of_capabilities(place)?, place.clone()),
-        (None, Some(path)) => (geopackage::read(path)?, path.display().to_string()),
-        (None, None) => (Found::default(), String::new()),
+    let failed = |reason: String| Failure::new(FAILED, format_args!("ERROR: {reason}"));
+    let (found, from) = if let Some(place) = &arguments.capabilities {
+        let request = wms_capabilities::request(place, "1.1.1");
+        (content(place, &request).and_then(|text| wms::read(&text)).map_err(failed)?, place.clone())
+    } else if let Some(place) = &arguments.wmts {
+        let found = content(place, &wmts_request(place)).and_then(|text| wmts::read(&text, place));
+        (found.map_err(failed)?, place.clone())
+    } else if let Some(url) = &arguments.ogcapi {
+        (ogcapi::read(url, &base_grids).map_err(failed)?, url.clone())
+    } else {
+        let path = arguments.geopackage.clone().unwrap_or_default();
+        (geopackage::read(&path)?, path.display().to_string())
     };
     let mut document = found.document(&base_grids, overwrite);
     if let Some(base) = &arguments.base {
@@ -118,14 +144,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn of_capabilities(place: &str) -> Result<Found, Failure> {
-    let content = if place.contains("://") {
-        fetch::url(&wms_capabilities::request(place, "1.1.1"))
-    } else {
-        fetch::file(Path::new(place))
-    };
-    let content = content.map_err(|reason| Failure::new(FAILED, format_args!("ERROR: {reason}")))?;
-    wms::read(&fetch::xml_text(&content)).map_err(|reason| Failure::new(FAILED, format_args!("ERROR: {reason}")))
+/// The text of a file, or of what `request` brings where `place` is an address.
+fn content(place: &str, request: &str) -> Result<String, String> {
+    let content = if place.contains("://") { fetch::url(request) } else { fetch::file(Path::new(place)) };
+    content.map(|content| fetch::xml_text(&content))
+}
+
+/// Documents have addresses of their own, services have parameters.
+fn wmts_request(place: &str) -> String {
+    let path = place.split(['?', '#']).next().unwrap_or_default();
+    if path.to_ascii_lowercase().ends_with(".xml") {
+        return place.to_owned();
+    }
+    fetch::with_parameters(place, &[("SERVICE", "WMTS"), ("REQUEST", "GetCapabilities"), ("VERSION", "1.0.0")])
 }
 
 impl Found {

@@ -5,7 +5,7 @@
 mod arguments;
 mod cleaning;
 mod describe;
-mod ending;
+pub(crate) mod ending;
 mod filling;
 mod memory;
 mod progress;
@@ -31,6 +31,11 @@ use ending::Ending;
 const INTERRUPTED: u8 = 3;
 /// All was tried, but some tiles could not be made.
 const INCOMPLETE: u8 = 4;
+
+/// The command line, for what is generated of it.
+pub(crate) fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
 
 /// The program: reads its arguments and the tasks, and does the work.
 pub fn main() -> ExitCode {

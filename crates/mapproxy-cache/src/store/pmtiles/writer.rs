@@ -25,6 +25,9 @@ pub struct PmtilesWriter {
     entries: Vec<Entry>,
 }
 
+/// Different tiles that are compared with those that follow: most that come again (sea, sky) come early.
+const MAX_COMPARED: usize = 1 << 18;
+
 /// The header and the first directory fit into what readers fetch first.
 const ROOT_END: usize = 16_384;
 
@@ -50,7 +53,9 @@ impl PmtilesWriter {
                 self.tiles.write_all(bytes)?;
                 let place = (self.written, length);
                 self.written += u64::from(length);
-                self.by_digest.insert(digest, place);
+                if self.by_digest.len() < MAX_COMPARED {
+                    self.by_digest.insert(digest, place);
+                }
                 place
             }
         };
@@ -117,7 +122,8 @@ impl PmtilesWriter {
         let source = self.tiles.into_inner().map_err(io::IntoInnerError::into_error)?;
         let source = std::cell::RefCell::new(BufReader::new(source));
         replace(&self.path, Permissions::default(), |temporary| {
-            let mut file = temporary.tempfile_in(crate::fs::parent(&self.path))?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(crate::fs::FILE_MODE);
+            let mut file = temporary.permissions(mode).tempfile_in(crate::fs::parent(&self.path))?;
             let mut out = BufWriter::new(file.as_file_mut());
             for part in [&header.to_bytes()[..], &root, &metadata, &leaves] {
                 out.write_all(part)?;

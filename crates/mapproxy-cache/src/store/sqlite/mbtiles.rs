@@ -3,10 +3,10 @@
 //! Rows are the grid's own, as MapProxy has them. MBTiles counts them from the south, so only grids with their origin
 //! there make files that other programs show the right way up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::files::{Files, Names};
 use super::table::Table;
@@ -78,6 +78,26 @@ impl Schema for Tables {
         }
         Ok(())
     }
+}
+
+/// Puts what a file says of itself into it, in place of what it said by these names.
+pub fn describe(file: &Path, rows: &[(&str, String)]) -> Result<(), StoreError> {
+    let write = || -> rusqlite::Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(file, flags)?;
+        connection.busy_timeout(std::time::Duration::from_secs(30))?;
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for (name, value) in rows {
+            transaction.execute("DELETE FROM metadata WHERE name = ?1", [name])?;
+            transaction.execute("INSERT INTO metadata (name, value) VALUES (?1, ?2)", params![name, value])?;
+        }
+        transaction.commit()
+    };
+    write().map_err(|error| StoreError {
+        action: "describe",
+        what: file.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 impl SqliteStore {
