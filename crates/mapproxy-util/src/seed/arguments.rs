@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, Parser};
 use mapproxy_core::seed::Selected;
+use mapproxy_seeding::{QueueAddress, Shard};
 
 use crate::{MISTAKEN, eprintln, println};
 
@@ -78,6 +79,19 @@ pub(crate) struct Arguments {
     /// Where to remember how far the work is, and what failed [default: .mapproxy_seed_progress]
     #[arg(long, value_name = "FILE")]
     pub(crate) progress_file: Option<PathBuf>,
+    /// Only the I-th of N shares of all tiles: N machines, each with another I, make all of them
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    /// Share the work with all machines that name the same Redis server (redis://host:port/db) and have the same tasks
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with_all = ["shard", "go_on", "progress_file", "use_cache_lock"]
+    )]
+    pub(crate) queue: Option<QueueAddress>,
+    /// Ask no upstream server for more than so much in a second (0.5: once in two seconds), all machines of a queue together
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) max_rate: Option<f64>,
     /// Stop after this time (120s, 15m, 4h, 0.5d)
     #[arg(long, value_parser = duration)]
     pub(crate) duration: Option<Duration>,
@@ -118,6 +132,11 @@ impl Arguments {
                 Err(ExitCode::from(crate::FAILED))
             }
         }
+    }
+
+    /// There is a queue, and it is asked: what is only told or tried takes nothing from it.
+    pub(crate) fn has_queue(&self) -> bool {
+        self.queue.is_some() && !self.summary && !self.dry_run
     }
 
     /// Which tasks are wanted, of seeds and of cleanups.
@@ -162,6 +181,11 @@ fn refuse_all(error: &clap::Error) -> ExitCode {
             let expected = "expected (10s, 15m, 0.5h, 3d, etc)";
             format!("option {name}: invalid duration value: '{value}', {expected}")
         }
+        // Without the value, which may hold a password.
+        ErrorKind::ValueValidation if name == "--queue" => {
+            let why = std::error::Error::source(error).map(ToString::to_string);
+            format!("option {name}: {}", why.unwrap_or_default())
+        }
         _ => {
             let text = error.to_string();
             text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -203,6 +227,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
 }
 
+/// Requests in a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "expected a number above 0, as 10 or 0.5".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +254,34 @@ mod tests {
         assert_eq!(arguments.selected(), (all(&["a", "b", "c"]), Selected::Nothing));
         assert_eq!(candidates("--see"), ["--seed", "--seed-conf"]);
         assert!(candidates("--bogus").is_empty() && candidates("--").is_empty());
+    }
+
+    #[test]
+    fn a_share_a_queue_and_a_rate_are_checked_where_they_are_given() {
+        let read = |line: &str| Arguments::try_parse_from(line.split(' '));
+        let arguments = read("mapproxy-seed --queue redis://:geheim@host/2 --max-rate 0.5 --retry-failed").unwrap();
+        assert_eq!((arguments.has_queue(), arguments.max_rate), (true, Some(0.5)));
+        assert!(!format!("{arguments:?}").contains("geheim"));
+        assert!(!read("mapproxy-seed --queue redis://host -n").unwrap().has_queue());
+        assert_eq!(
+            read("mapproxy-seed --shard 2/3").unwrap().shard.map(|shard| shard.to_string()).as_deref(),
+            Some("2/3")
+        );
+        for line in [
+            "--shard 4/3",
+            "--shard 0/3",
+            "--shard x",
+            "--max-rate 0",
+            "--max-rate -1",
+            "--max-rate nan",
+            "--queue x",
+            "--queue redis://h --shard 1/2",
+            "--queue redis://h --continue",
+            "--queue redis://h --progress-file p",
+            "--queue redis://h --use-cache-lock",
+        ] {
+            assert!(read(&format!("mapproxy-seed {line}")).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn lines(verb: &str, manager: &TileManager, coverage: Option<&Coverage>, levels:
 }
 
 /// A moment in local time; parts of a second only where there are any.
-struct Moment(SystemTime);
+pub(crate) struct Moment(pub(crate) SystemTime);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

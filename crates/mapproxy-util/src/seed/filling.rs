@@ -10,6 +10,7 @@ use mapproxy_seeding::{Begin, Begun, CacheLock, CacheLocks, Counts, Ended, Journ
 
 use super::arguments::Arguments;
 use super::ending::Ending;
+use super::machines::{self, Machines};
 use super::progress::Progress;
 use super::{INCOMPLETE, INTERRUPTED, describe, memory};
 use crate::{FAILED, Failure, println};
@@ -27,23 +28,33 @@ pub(crate) struct Outcome {
     left: Vec<String>,
     /// Where what failed is remembered; `None`: nowhere.
     is_remembered: bool,
+    /// Another machine has begun the run that we took part in.
+    is_follower: bool,
 }
 
 /// Makes all tiles.
 pub(crate) fn run(
     arguments: &Arguments,
-    tasks: &[Planned<SeedTask>],
+    tasks: &mut [Planned<SeedTask>],
     pace: &Arc<Pace>,
     ending: &Ending,
 ) -> Result<Outcome, Failure> {
     println(format_args!("========== Seeding tasks =========="));
     let plural = if tasks.len() == 1 { "" } else { "s" };
     println(format_args!("Start seeding process ({} task{plural})", tasks.len()));
+    for planned in tasks.iter_mut() {
+        if let Planned::Task(task) = planned {
+            // The reference leaves out the check where fewer than so many levels remain.
+            task.skip_geoms_for_last_levels = arguments.skip_geoms_for_last_levels.saturating_sub(1);
+        }
+    }
+    let machines = machines::join(arguments, tasks, &ending.stop)?;
     let journal = Arc::new(memory::open(arguments)?);
     let progress = Progress::new(arguments.quiet);
     let locks = arguments.use_cache_lock.then(|| CacheLocks::new(".mapproxy_seed.lck"));
     let mut outcome = Outcome::default();
     let mut queue: VecDeque<&Planned<SeedTask>> = tasks.iter().collect();
+    let mut place = 0;
     while let Some(planned) = queue.pop_front() {
         println(format_args!("{}", describe::text(planned)));
         let Planned::Task(task) = planned else { continue };
@@ -59,14 +70,27 @@ pub(crate) fn run(
                 }
             },
         };
-        let report = fill(arguments, task, &journal, &progress, pace, ending)?;
+        let options = RunOptions {
+            workers: arguments.concurrency.get(),
+            only_stored: arguments.skip_uncached,
+            dry_run: arguments.dry_run,
+            pace: Arc::clone(pace),
+            ..RunOptions::default()
+        };
+        let report = match &machines {
+            None => fill(arguments, task, &journal, &options, &progress, ending)?,
+            Some(machines) => fill_together(machines, place, task, &options, &progress, ending)?,
+        };
+        place += 1;
         if !outcome.add(&report) {
             break;
         }
     }
     let failed = |error| Failure::new(FAILED, format_args!("ERROR: {error}"));
-    outcome.is_remembered = journal.path() == memory::file(arguments);
-    if outcome.is_remembered && journal.is_done().map_err(failed)? {
+    outcome.is_follower = machines.as_ref().is_some_and(|machines| !machines.are_led_by_us());
+    let has_journal = journal.path() == memory::file(arguments);
+    outcome.is_remembered = has_journal || machines.is_some();
+    if has_journal && journal.is_done().map_err(failed)? {
         journal.remove().map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
     }
     Ok(outcome)
@@ -87,8 +111,8 @@ fn fill(
     arguments: &Arguments,
     task: &SeedTask,
     journal: &Arc<Journal>,
+    options: &RunOptions,
     progress: &Progress,
-    pace: &Arc<Pace>,
     ending: &Ending,
 ) -> Result<Report, Failure> {
     let begin = match () {
@@ -96,11 +120,9 @@ fn fill(
         () if arguments.retry_failed => Begin::RetryFailed,
         () => Begin::Anew,
     };
-    // The reference leaves out the check where fewer than so many levels remain.
-    let unchecked = arguments.skip_geoms_for_last_levels.saturating_sub(1);
-    let task = SeedTask { skip_geoms_for_last_levels: unchecked, ..task.clone() };
+    let part = arguments.shard.map(|shard| shard.part(task));
     let agenda =
-        journal.agenda(&task, begin, None).map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
+        journal.agenda(task, begin, part).map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
     match agenda.begun() {
         Begun::Anew => {}
         Begun::Changed => println(format_args!("    The task has changed since: it is begun anew")),
@@ -112,14 +134,27 @@ fn fill(
         }
         Begun::Retrying { pieces } => println(format_args!("    Trying again what has failed: {pieces} meta tiles")),
     }
-    let options = RunOptions {
-        workers: arguments.concurrency.get(),
-        only_stored: arguments.skip_uncached,
-        dry_run: arguments.dry_run,
-        pace: Arc::clone(pace),
-        ..RunOptions::default()
-    };
-    Ok(mapproxy_seeding::run(agenda.task(), &agenda, &options, progress, &ending.stop))
+    Ok(mapproxy_seeding::run(agenda.task(), &agenda, options, progress, &ending.stop))
+}
+
+/// Our part of a task that several machines work on; the report says what has failed on all of them.
+fn fill_together(
+    machines: &Machines,
+    place: usize,
+    task: &SeedTask,
+    options: &RunOptions,
+    progress: &Progress,
+    ending: &Ending,
+) -> Result<Report, Failure> {
+    let agenda = machines.agenda(place, task, &ending.stop)?;
+    let mut report = mapproxy_seeding::run(task, &agenda, options, progress, &ending.stop);
+    if matches!(report.ended, Ended::Complete) {
+        let totals = agenda.totals();
+        machines.tell(place, &totals);
+        report.counts.failed = totals.counts.failed;
+        report.counts.failed_pieces = totals.counts.failed_pieces;
+    }
+    Ok(report)
 }
 
 impl Outcome {
@@ -147,6 +182,17 @@ impl Outcome {
         }
     }
 
+    /// Why cleanups are not done here: what several machines share is cleaned by one of them, when all are ready.
+    pub(crate) fn leaves_cleanups(&self, arguments: &Arguments) -> Option<&'static str> {
+        match arguments.shard {
+            Some(_) if arguments.cleanup.is_empty() => {
+                Some("not done with --shard; clean with --cleanup, when all shares are made")
+            }
+            _ if self.is_follower => Some("done by the machine that began the run"),
+            _ => None,
+        }
+    }
+
     /// Says what is left to do, and how the program ends.
     pub(crate) fn tell(&self, arguments: &Arguments, ending: &Ending) -> ExitCode {
         let option = |name: &str| match &arguments.progress_file {
@@ -168,7 +214,10 @@ impl Outcome {
             println(format_args!("\ninterrupted..."));
         }
         if (is_stopped || !self.left.is_empty()) && self.is_remembered {
-            println(format_args!("go on by the same command with {}", option("--continue")));
+            match arguments.queue {
+                Some(_) => println(format_args!("go on by the same command")),
+                None => println(format_args!("go on by the same command with {}", option("--continue"))),
+            }
         }
         ExitCode::from(match () {
             () if is_stopped && ending.is_time_over() => 0,

@@ -11,7 +11,12 @@ const LOG: &str = "mapproxy.seed.util";
 
 /// Its file.
 pub(crate) fn file(arguments: &Arguments) -> PathBuf {
-    arguments.progress_file.clone().unwrap_or_else(|| PathBuf::from(".mapproxy_seed_progress"))
+    let own = || match arguments.shard {
+        None => ".mapproxy_seed_progress".to_owned(),
+        // Shares may be worked on in the same directory.
+        Some(shard) => format!(".mapproxy_seed_progress.{}", shard.to_string().replace('/', "-of-")),
+    };
+    arguments.progress_file.clone().unwrap_or_else(|| PathBuf::from(own()))
 }
 
 /// Whether it was asked for. Otherwise it is kept where that does no harm.
@@ -23,7 +28,8 @@ pub(crate) fn is_kept(arguments: &Arguments) -> bool {
 pub(crate) fn open(arguments: &Arguments) -> Result<Journal, Failure> {
     let failed = |error: JournalError| Failure::new(FAILED, format_args!("ERROR: {error}"));
     let in_memory = || Journal::in_memory().map_err(failed);
-    if arguments.dry_run && !is_kept(arguments) {
+    // A queue remembers for all machines.
+    if arguments.has_queue() || (arguments.dry_run && !is_kept(arguments)) {
         return in_memory();
     }
     let path = file(arguments);

@@ -7,6 +7,7 @@ mod cleaning;
 mod describe;
 pub(crate) mod ending;
 mod filling;
+mod machines;
 mod memory;
 mod progress;
 mod reseed;
@@ -58,7 +59,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Err(status) => return Ok(status),
     };
     let _logs = start_log(arguments)?;
-    let pace = Arc::new(Pace::new(PaceOptions::default()));
+    let (max_rate, shared) = (arguments.max_rate, machines::limits(arguments)?);
+    let pace = Arc::new(Pace::new(PaceOptions { max_rate, shared, ..PaceOptions::default() }));
     let builder = {
         let pace = Arc::clone(&pace);
         AppBuilder::from_file(proxy_conf).wrap_http(move |client| pace.client(client))
@@ -94,9 +96,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(FAILED, format_args!("ERROR: no signals can be waited for: {error}")))?;
     let mut outcome = filling::Outcome::default();
     if !tasks.seeds.is_empty() {
-        outcome = filling::run(arguments, &tasks.seeds, &pace, &ending)?;
+        outcome = filling::run(arguments, &mut tasks.seeds, &pace, &ending)?;
     }
-    if !tasks.cleanups.is_empty() && !ending.stop.is_asked() {
+    if let Some(why) = outcome.leaves_cleanups(arguments).filter(|_| !tasks.cleanups.is_empty()) {
+        println(format_args!("Cleanup tasks: {why}"));
+    } else if !tasks.cleanups.is_empty() && !ending.stop.is_asked() {
         cleaning::run(arguments, &tasks.cleanups, &outcome, &ending)?;
     }
     Ok(outcome.tell(arguments, &ending))
