@@ -43,14 +43,14 @@ caches:
   c:
     grids: [GLOBAL_WEBMERCATOR]
     sources: [upstream]
-    meta_size: [2, 2]
+    meta_size: [{meta}, {meta}]
     meta_buffer: 0
     cache: {store}
 sources:
   upstream: {{type: wms, req: {{url: '{url}/wms', layers: any}}}}
 globals:
   image: {{paletted: false}}
-  http: {{client_timeout: 10}}
+  http: {{client_timeout: {timeout}}}
   cache: {{base_dir: cache, tile_lock_dir: locks}}
 """
 
@@ -179,7 +179,7 @@ class Trial:
         self.map = Map(breaking)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "cache").mkdir(exist_ok=True)
-        text = CONFIG.format(store=STORES[store], url=self.map.url)
+        text = CONFIG.format(store=STORES[store], url=self.map.url, meta=2, timeout=10)
         self.config = self.folder / "mapproxy.yaml"
         self.config.write_text(text)
         self.kept, self.faults, self.statuses = set(), [], collections.Counter()

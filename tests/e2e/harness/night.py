@@ -25,25 +25,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from harness.faults import HALF, SIZE, bundles, colour
-
-CONFIG = """\
-services: {{wmts: {{}}}}
-layers: [{{name: c, title: c, sources: [c]}}]
-caches:
-  c:
-    grids: [GLOBAL_WEBMERCATOR]
-    sources: [upstream]
-    meta_size: [4, 4]
-    meta_buffer: 0
-    cache: {store}
-sources:
-  upstream: {{type: wms, req: {{url: '{url}/wms', layers: any}}}}
-globals:
-  image: {{paletted: false}}
-  http: {{client_timeout: {timeout}}}
-  cache: {{base_dir: cache, tile_lock_dir: locks}}
-"""
+from harness.faults import CONFIG, HALF, SIZE, STORES, bundles, colour
 
 SEED = """\
 seeds:
@@ -54,12 +36,6 @@ seeds:
 coverages:
   most: {{bbox: [-180, -85, 80, 85], srs: 'EPSG:4326'}}
 """
-
-STORES = {
-    "file": "{type: file, directory: cache/c, directory_layout: tms}",
-    "mbtiles": "{type: mbtiles, filename: ./cache/c.mbtiles}",
-    "compact2": "{type: compact, version: 2, directory: cache/c}",
-}
 
 
 class Upstream:
@@ -234,7 +210,8 @@ class Night:
         self.command, self.folder, self.store, self.level = command, Path(folder), store, level
         self.upstream = Upstream(**trouble)
         (self.folder / "cache").mkdir(parents=True, exist_ok=True)
-        (self.folder / "mapproxy.yaml").write_text(CONFIG.format(store=STORES[store], url=self.upstream.url, timeout=timeout))
+        config = CONFIG.format(store=STORES[store], url=self.upstream.url, meta=4, timeout=timeout)
+        (self.folder / "mapproxy.yaml").write_text(config)
         (self.folder / "seed.yaml").write_text(SEED.format(level=level))
         self.concurrency, self.log = concurrency, self.folder / "seed.log"
 
@@ -281,7 +258,7 @@ class Night:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", required=True, type=shlex.split, help="command of mapproxy-seed")
-    parser.add_argument("--store", choices=STORES, default="file")
+    parser.add_argument("--store", choices=["file", "mbtiles", "compact2"], default="file")
     parser.add_argument("--level", type=int, default=9)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--away", type=float, default=30, help="seconds without an upstream server")
