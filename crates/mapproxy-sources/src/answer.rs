@@ -29,6 +29,12 @@ pub(crate) fn check_picture(bytes: &Bytes, size: Size) -> Result<(), String> {
     }
 }
 
+/// The picture has at least half and at most twice the pixels asked for in each direction.
+pub(crate) fn is_nearly_as_large(is: Size, asked: Size) -> bool {
+    let is_near = |is: u32, asked: u32| is >= asked.div_ceil(2) && is <= asked.saturating_mul(2);
+    is_near(is.width, asked.width) && is_near(is.height, asked.height)
+}
+
 /// What is wrong with a picture of another size than asked for.
 pub(crate) fn wrong_size(is: Size, asked: Size) -> String {
     format!("the image has {is} pixels, not {asked}")

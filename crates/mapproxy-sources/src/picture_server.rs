@@ -157,19 +157,21 @@ impl PictureServer {
             return Err(no_image(format!("content type is {content_type}")));
         }
         let is = answer::whole_picture(&response.body).map_err(no_image)?;
-        if is != size && query.kept {
+        if query.kept && !answer::is_nearly_as_large(is, size) {
             return Err(no_image(answer::wrong_size(is, size)));
         }
         let image = MapImage::from_encoded(response.body, Arc::clone(&self.profile.image));
         let image = if is == size {
             image
         } else {
-            // Some servers limit the size of their answers; a coarser map is better than none, but not to be kept.
+            // A map of the box all the same (WMS 1.3.0, 7.3.3.8): some servers limit the size of their answers, or do not
+            // care for the shape. What is far from what was asked for is more likely a message in place of the map: who
+            // waits may look at it, but it is not to be kept.
             let url = RedactedUrl::new(&request.url);
             log::warn!(target: self.log_target, "{name}: {url}: {}; it is scaled", answer::wrong_size(is, size));
             transform::transform(&image, (bbox, srs), (bbox, size, srs), &self.profile.image)
                 .map_err(|error| self.image_error(error))?
-                .with_cacheable(false)
+                .with_cacheable(answer::is_nearly_as_large(is, size))
         };
         match self.transparent_color {
             None => Ok(image),

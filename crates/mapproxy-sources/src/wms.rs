@@ -501,12 +501,22 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_another_size_is_scaled_for_who_waits_and_not_to_be_kept() {
-        let client = ScriptedClient::answering("image/png", png(Size::new(100, 100), RED));
-        let source = WmsSource::new(options(), Arc::new(client));
-        let map = source.render(&degrees()).unwrap().unwrap();
-        assert_eq!((map.size().unwrap(), map.cacheable()), (degrees().size, false));
-        assert_eq!(map.pixels().unwrap().pixel(100, 100), [200, 10, 10, 255]);
+    fn a_picture_of_another_size_is_scaled_and_to_be_kept_only_if_it_is_nearly_as_large() {
+        let render = |is: Size, kept: bool| {
+            let client = ScriptedClient::answering("image/png", png(is, RED));
+            WmsSource::new(options(), Arc::new(client)).render(&MapQuery { kept, ..degrees() })
+        };
+        let Size { width, height } = degrees().size;
+        for is in [Size::new(width * 2, height), Size::new(width, height.div_ceil(2)), Size::new(width - 1, height + 1)] {
+            let map = render(is, true).unwrap().unwrap();
+            assert_eq!((map.size().unwrap(), map.cacheable()), (degrees().size, true));
+            assert_eq!(map.pixels().unwrap().pixel(100, 100), [200, 10, 10, 255]);
+        }
+        for is in [Size::new(width * 2 + 1, height), Size::new(width, height / 2 - 1), Size::new(1, 1)] {
+            assert!(render(is, true).unwrap_err().to_string().contains("pixels, not"));
+            let map = render(is, false).unwrap().unwrap();
+            assert_eq!((map.size().unwrap(), map.cacheable()), (degrees().size, false));
+        }
     }
 
     #[test]
