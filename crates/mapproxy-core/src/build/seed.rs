@@ -236,6 +236,7 @@ impl Planner<'_> {
                 tasks.push(Planned::Empty(Arc::clone(&seed.name)));
                 continue;
             };
+            let coverage = in_grid(coverage.as_ref(), &manager);
             let task = |levels: Vec<u8>| {
                 Planned::Task(SeedTask {
                     name: Arc::clone(&seed.name),
@@ -287,9 +288,9 @@ impl Planner<'_> {
                 None => Planned::Empty(Arc::clone(&cleanup.name)),
                 Some(coverage) => Planned::Task(CleanupTask {
                     name: Arc::clone(&cleanup.name),
-                    manager,
                     levels,
-                    coverage: coverage.clone(),
+                    coverage: in_grid(coverage.as_ref(), &manager),
+                    manager,
                     remove,
                 }),
             });
@@ -352,6 +353,11 @@ impl Planner<'_> {
             },
         }
     }
+}
+
+/// The area as the grid sees it; one that has no place there is asked in its own SRS, tile by tile.
+fn in_grid(coverage: Option<&Coverage>, manager: &TileManager) -> Option<Coverage> {
+    coverage.map(|coverage| coverage.by_corners_in(manager.grid().srs()).unwrap_or_else(|_| coverage.clone()))
 }
 
 fn whole_seconds(moment: SystemTime) -> SystemTime {

@@ -230,6 +230,22 @@ impl Coverage {
         };
         Ok(Coverage { srs: srs.clone(), shape: Shape::Polygons(shape), clip: self.clip, skipped: self.skipped.clone() })
     }
+    /// The coverage with its corners in another SRS, and straight edges between them there: near to the same area, and
+    /// no question in `srs` needs a transformation any more. A box stays a box, the one around its image.
+    ///
+    /// This is how MapProxy looks at the areas of seeding tasks.
+    pub fn by_corners_in(&self, srs: &Srs) -> Result<Coverage, CoverageError> {
+        let moved = match &self.shape {
+            _ if *srs == self.srs => return Ok(self.clone()),
+            Shape::Box(bbox, _) => Coverage::from_bbox(self.srs.transform_bbox(srs, bbox)?, srs.clone()),
+            Shape::Polygons(_) => Coverage::from_multi_polygon(self.multi_polygon_in(srs)?, srs.clone())?,
+            Shape::Any(several) => {
+                let parts: Result<Vec<_>, _> = several.parts.iter().map(|part| part.by_corners_in(srs)).collect();
+                Coverage::any_of(parts?)?
+            }
+        };
+        Ok(Coverage { clip: self.clip, skipped: self.skipped.clone(), ..moved })
+    }
     /// The part of the coverage inside `bbox`, as polygons in `srs`; empty where nothing is.
     ///
     /// The polygons are cut a little outside of `bbox`, so that the cuts are not mistaken for edges of the coverage.
@@ -395,6 +411,24 @@ mod tests {
         assert_eq!(several.polygons_in(&bbox(-5.0, -5.0, 35.0, 15.0), &Srs::wgs84()).unwrap().len(), 2);
         assert_eq!(Coverage::any_of(vec![wkt(SQUARE)]).unwrap(), wkt(SQUARE));
         assert!(matches!(Coverage::any_of(Vec::new()), Err(CoverageError::Empty)));
+    }
+
+    #[test]
+    fn corners_are_moved_to_another_srs_with_straight_edges_between_them() {
+        let utm = Srs::new("EPSG:25832").unwrap();
+        let polygon = wkt("POLYGON((3 50,15 50,15 54,3 54,3 50))");
+        let moved = polygon.by_corners_in(&utm).unwrap();
+        // In the middle, the parallel lies south of the straight line.
+        let south = moved.extent().bbox.min_y;
+        let corner = Srs::wgs84().transform_bbox(&utm, &bbox(3.0, 50.0, 3.001, 50.001)).unwrap();
+        assert!((south - corner.min_y).abs() < 100.0, "{south} {corner}");
+        let middle = Srs::wgs84().transform_bbox(&utm, &bbox(8.9, 50.05, 9.1, 50.06)).unwrap();
+        assert!(polygon.intersects(&middle, &utm).unwrap() && !moved.intersects(&middle, &utm).unwrap());
+        let square = in_degrees(bbox(3.0, 50.0, 15.0, 54.0)).by_corners_in(&utm).unwrap();
+        assert!(square.intersects(&middle, &utm).unwrap(), "a box is the box around");
+        let both = Coverage::any_of(vec![polygon.clone(), in_degrees(bbox(0.0, 0.0, 1.0, 1.0))]).unwrap();
+        assert_eq!(both.by_corners_in(&utm).unwrap().srs(), &utm);
+        assert_eq!(polygon.by_corners_in(&Srs::wgs84()).unwrap(), polygon);
     }
 
     #[test]

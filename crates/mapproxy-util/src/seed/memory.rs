@@ -40,7 +40,9 @@ pub(crate) fn open(arguments: &Arguments) -> Result<Journal, Failure> {
     }
     let opened = match Journal::open(&path) {
         Err(error @ (JournalError::Pickle(_) | JournalError::Foreign(_))) if is_kept(arguments) => {
-            let aside = path.with_added_extension("old");
+            let mut aside = path.clone().into_os_string();
+            aside.push(".old");
+            let aside = PathBuf::from(aside);
             std::fs::rename(&path, &aside)
                 .map_err(|why| Failure::new(FAILED, format_args!("ERROR: {error}, and not be moved aside: {why}")))?;
             log::warn!(target: LOG, "{error}: begun anew, and the file moved to {}", aside.display());
