@@ -12,7 +12,7 @@ mod tiles;
 
 use std::sync::{Arc, OnceLock};
 
-use geo::MultiPolygon;
+use geo::{CoordsIter as _, MultiPolygon};
 
 use crate::{Bbox, MapExtent, Srs, TileCoord, TransformError};
 use area::Area;
@@ -233,12 +233,20 @@ impl Coverage {
     /// The coverage with its corners in another SRS, and straight edges between them there: near to the same area, and
     /// no question in `srs` needs a transformation any more. A box stays a box, the one around its image.
     ///
-    /// This is how MapProxy looks at the areas of seeding tasks.
+    /// This is how MapProxy looks at the areas of seeding tasks. An error where a corner has no image.
     pub fn by_corners_in(&self, srs: &Srs) -> Result<Coverage, CoverageError> {
         let moved = match &self.shape {
             _ if *srs == self.srs => return Ok(self.clone()),
             Shape::Box(bbox, _) => Coverage::from_bbox(self.srs.transform_bbox(srs, bbox)?, srs.clone()),
-            Shape::Polygons(_) => Coverage::from_multi_polygon(self.multi_polygon_in(srs)?, srs.clone())?,
+            Shape::Polygons(area) => {
+                let polygons = self.multi_polygon_in(srs)?;
+                if polygons.coords_count() < area.polygons().coords_count() {
+                    return Err(
+                        TransformError { what: "a corner".into(), from: self.srs.clone(), to: srs.clone() }.into()
+                    );
+                }
+                Coverage::from_multi_polygon(polygons, srs.clone())?
+            }
             Shape::Any(several) => {
                 let parts: Result<Vec<_>, _> = several.parts.iter().map(|part| part.by_corners_in(srs)).collect();
                 Coverage::any_of(parts?)?
@@ -429,6 +437,8 @@ mod tests {
         let both = Coverage::any_of(vec![polygon.clone(), in_degrees(bbox(0.0, 0.0, 1.0, 1.0))]).unwrap();
         assert_eq!(both.by_corners_in(&utm).unwrap().srs(), &utm);
         assert_eq!(polygon.by_corners_in(&Srs::wgs84()).unwrap(), polygon);
+        let beyond = wkt("POLYGON((3 50,15 50,15 95,3 95,3 50))");
+        assert!(beyond.by_corners_in(&Srs::web_mercator()).is_err());
     }
 
     #[test]
