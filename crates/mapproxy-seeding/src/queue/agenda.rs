@@ -40,6 +40,9 @@ const MOST_BROUGHT: usize = 512;
 /// Pieces whose end is told at once at most.
 const MOST_TOLD: usize = 512;
 
+/// Pieces whose end is told without waiting for more.
+const MANY: usize = 128;
+
 /// The longest between two looks at what there is to do.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -114,6 +117,8 @@ struct State {
     is_over: bool,
     error: Option<AgendaError>,
     is_closing: bool,
+    /// There is something in the stream that was not there when work was last brought.
+    has_filled: bool,
     /// Threads that have ended.
     gone: usize,
     turn: Turn,
@@ -245,7 +250,7 @@ impl Agenda for QueueAgenda {
             let ended = Ended { id: claim.id.clone(), tiles: claim.work.tiles.len(), outcome: outcome.clone() };
             state.ended.push(ended);
             state.ended_since += 1;
-            if state.ended.len() >= MOST_TOLD / 4 {
+            if state.ended.len() == MANY {
                 self.shared.wanted.notify_all();
             }
         }
@@ -380,7 +385,7 @@ impl Keeper {
         let state = shared.lock();
         let has_to_do = |state: &State| {
             let wants = state.idle > 0 && state.waiting.is_empty() && Instant::now() >= self.next_claim;
-            (wants && !state.is_over) || state.ended.len() >= MOST_TOLD / 4 || state.is_closing
+            (wants && !state.is_over) || state.has_filled || state.ended.len() >= MANY || state.is_closing
         };
         let (state, _) = shared
             .wanted
@@ -391,20 +396,25 @@ impl Keeper {
         if is_ending {
             self.give_back();
         }
-        let is_due = self.last_told.elapsed() >= TELL || is_ending;
-        let state = shared.lock();
+        if Instant::now() >= self.next_beat {
+            self.beat(!is_ending)?;
+        }
+        let mut state = shared.lock();
+        if std::mem::take(&mut state.has_filled) {
+            (self.next_claim, self.claim_pause) = (Instant::now(), PAUSES.0);
+        }
         let needs_work =
             !state.is_over && !is_ending && state.error.is_none() && state.waiting.len() < self.low(&state);
-        let (is_due, has_ended) = (is_due || needs_work, !state.ended.is_empty());
+        let needs_work = needs_work && Instant::now() >= self.next_claim;
+        let is_much = state.ended.len() >= MANY;
+        let is_due = is_much || needs_work || is_ending || self.last_told.elapsed() >= TELL;
+        let has_ended = !state.ended.is_empty();
         drop(state);
         if is_due && has_ended {
             self.tell()?;
         }
-        if needs_work && Instant::now() >= self.next_claim {
+        if needs_work {
             self.claim()?;
-        }
-        if Instant::now() >= self.next_beat {
-            self.beat(!is_ending)?;
         }
         Ok(())
     }
@@ -594,6 +604,8 @@ impl Filler {
                 let mut state = shared.lock();
                 state.turn.to_retry = text_of(&left).parse().unwrap_or(0);
                 state.turn.in_stream += PORTION as u64;
+                state.has_filled = true;
+                shared.wanted.notify_all();
                 // The next beat says whether there is something to walk as well.
                 state.turn.is_ours = state.turn.to_retry > 0;
             }
@@ -621,6 +633,8 @@ impl Filler {
             return Ok(());
         };
         let mut state = shared.lock();
+        state.has_filled = true;
+        shared.wanted.notify_all();
         match answer {
             Value::Int(in_stream) if !walk.is_over => {
                 walk.position = after;

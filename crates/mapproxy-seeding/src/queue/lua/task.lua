@@ -3,7 +3,7 @@ local run, task, me, lease = KEYS[1], ARGV[3], ARGV[4], tonumber(ARGV[5])
 if redis.call('HGET', run, 'id') ~= ARGV[2] then return 'gone' end
 local state, work, failed, again, alive =
   key(task, 'state'), key(task, 'work'), key(task, 'failed'), key(task, 'again'), key(task, 'alive')
-local function count(what, by) if by ~= 0 then redis.call('HINCRBY', state, what, by) end end
+local function count(what, by) if by ~= 0 then redis.call('HINCRBY', state, what, string.format('%.0f', by)) end end
 local function is_over()
   return redis.call('HGET', state, 'over') == '1' and redis.call('EXISTS', again) == 0
     and redis.call('XLEN', work) == 0
