@@ -108,7 +108,7 @@ impl FileStore {
                 LinkSingleColor::Symlink => Some(own.modified()?),
                 _ => Some(file.modified()?),
             };
-            Ok((file.len() > 0).then_some(Stored { modified }))
+            Ok(Some(Stored { modified }))
         };
         match found() {
             Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => match in_capitals(key) {

@@ -154,7 +154,7 @@ pub trait TileStore: fmt::Debug + Send + Sync {
         Ok(self.load(key)?.map(|tile| tile.meta))
     }
     /// Looks for several tiles, reading none; `None`: missing. As the store has them now, not as copies may have them. A tile
-    /// that is damaged is there all the same, except for an empty file.
+    /// that is damaged is there all the same.
     fn times(&self, keys: &[TileKey], look: Look) -> Result<Vec<Option<Stored>>, StoreError> {
         let stored = |meta: TileMeta| Stored { modified: meta.modified.filter(|_| look == Look::Times) };
         keys.iter().map(|key| Ok(self.metadata(key)?.map(stored))).collect()
