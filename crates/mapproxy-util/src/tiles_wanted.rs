@@ -39,6 +39,20 @@ pub(crate) struct Area {
 }
 
 impl Area {
+    /// The area as a configuration has it; its file may be read from any directory. `None`: everywhere.
+    pub(crate) fn written(&self) -> Option<serde_json::Value> {
+        let datasource = self.bbox.as_ref().or(self.coverage.as_ref())?;
+        let file = std::path::absolute(datasource).ok().filter(|path| self.bbox.is_none() && path.exists());
+        let mut written = serde_json::json!({
+            "datasource": file.map_or_else(|| datasource.clone(), |file| file.display().to_string()),
+            "srs": self.srs.as_deref().unwrap_or("EPSG:4326"),
+        });
+        if let Some(condition) = &self.condition {
+            written["where"] = condition.as_str().into();
+        }
+        Some(written)
+    }
+
     /// The area, where one is wanted. Files are looked for from the current directory.
     pub(crate) fn coverage(&self, config: &Config) -> Result<Option<Coverage>, Failure> {
         let (option, datasource) = match (&self.bbox, &self.coverage) {
@@ -53,13 +67,7 @@ impl Area {
         if self.bbox.is_some() && datasource.split(',').filter(|part| part.trim().parse::<f64>().is_ok()).count() != 4 {
             return Err(mistake(&"four numbers are needed: min x, min y, max x, max y"));
         }
-        let mut written = serde_json::json!({
-            "datasource": datasource,
-            "srs": self.srs.as_deref().unwrap_or("EPSG:4326"),
-        });
-        if let Some(condition) = &self.condition {
-            written["where"] = condition.as_str().into();
-        }
+        let written = self.written();
         let document = serde_json::json!({ "coverages": { "wanted": written } });
         let loaded = load_coverages_str(document.to_string(), Path::new(""), config);
         let Some(coverage) = loaded.coverages.get("wanted") else {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::capabilities::wms::{Layer, Unreadable, WmsCapabilities};
 use crate::yaml_out::float;
-use crate::{FAILED, Failure, MISTAKEN, fetch, println};
+use crate::{FAILED, Failure, MISTAKEN, eprintln, fetch, println};
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "The text is for reading; it is no configuration. `mapproxy-util autoconfig` writes one.
@@ -40,7 +40,7 @@ pub(crate) fn request(url: &str, version: &str) -> String {
     fetch::with_parameters(url, &[("service", "WMS"), ("version", version), ("request", "GetCapabilities")])
 }
 
-/// Status 2 without address, 1 where there is no such document.
+/// Status 2 without address, 1 where there is no such document, or one with faults.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Some(url) = arguments.host.as_ref().or(arguments.url.as_ref()) else {
         let missing = Failure::with_usage("ERROR: the address of a WMS is required.");
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         fetch::url(&request(url, version)).map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
     let capabilities = WmsCapabilities::parse(&fetch::xml_text(&document)).map_err(|error| {
         let line = "-".repeat(80);
-        println(format_args!("Received document:\n{line}\n{}\n{line}", excerpt(&document)));
+        eprintln(format_args!("Received document:\n{line}\n{}\n{line}", excerpt(&document)));
         Failure::new(
             FAILED,
             match error {
@@ -71,7 +71,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let layers = if root.layers.is_empty() { std::slice::from_ref(root) } else { &root.layers };
     write_layers(&mut text, layers, capabilities.url.as_deref(), 1);
     println(format_args!("{}", text.trim_end_matches('\n')));
-    Ok(ExitCode::SUCCESS)
+    if capabilities.faults.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::new(FAILED, capabilities.faults.join("\n")))
 }
 
 /// Enough to see what it is.

@@ -131,7 +131,7 @@ fn layers_of_a_wms_are_shown() {
     let (status, _, err) = said(&["wms-capabilities", &format!("http://user:secret@127.0.0.1:{port}/none")]);
     assert!(status == Some(1) && err.contains("404") && !err.contains("secret"), "{err}");
     let (status, out, err) = said(&["wms-capabilities", "--host", &format!("http://127.0.0.1:{port}/other")]);
-    assert!(status == Some(1) && out.contains("<a/>") && err.contains("Not a capabilities document"), "{out}{err}");
+    assert!(status == Some(1) && err.contains("<a/>") && err.contains("Not a capabilities document"), "{out}{err}");
     assert_eq!(said(&["wms-capabilities"]).0, Some(2));
 }
 

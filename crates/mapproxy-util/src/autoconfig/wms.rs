@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Found, Layer};
 use crate::capabilities::wms::{self, Unreadable, Version, WmsCapabilities};
+use crate::eprintln;
 
 /// A source and a layer for each of its layers.
 pub(super) fn read(text: &str) -> Result<Found, String> {
@@ -12,6 +13,9 @@ pub(super) fn read(text: &str) -> Result<Found, String> {
         Unreadable::Other(reason) => format!("no capabilities of a WMS: {reason}"),
     })?;
     let url = capabilities.url.as_deref().ok_or("the capabilities do not say where maps are asked for (GetMap)")?;
+    for fault in &capabilities.faults {
+        eprintln(format_args!("WARN: the capabilities have a box that cannot be used: {fault}"));
+    }
     let mut found = Found::default();
     let mut md = Map::new();
     if let Some(title) = &capabilities.title {

@@ -13,6 +13,8 @@ pub(crate) struct WmsCapabilities {
     /// Where maps are asked for.
     pub(crate) url: Option<String>,
     pub(crate) root: Layer,
+    /// What is wrong with it, and was passed over.
+    pub(crate) faults: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +93,21 @@ impl WmsCapabilities {
         let capability = child(root, "Capability").ok_or_else(|| missing("Capability"))?;
         let layer = child(capability, "Layer").ok_or_else(|| missing("Layer"))?;
         let url = path(capability, &["Request", "GetMap", "DCPType", "HTTP", "Get", "OnlineResource"]).and_then(href);
-        let root_layer = self::layer(layer, &Layer::default(), version, 0)
+        let mut faults = Vec::new();
+        let root_layer = self::layer(layer, &Layer::default(), version, 0, &mut faults)
             .ok_or_else(|| Unreadable::Other(format!("the layers nest deeper than {MAX_DEPTH} levels")))?;
         let title = child(root, "Service").and_then(|service| text_of(service, "Title"));
-        Ok(WmsCapabilities { version, title, url, root: root_layer })
+        Ok(WmsCapabilities { version, title, url, root: root_layer, faults })
     }
 }
 
-fn layer(node: Node<'_, '_>, parent: &Layer, version: Version, depth: usize) -> Option<Layer> {
+fn layer(
+    node: Node<'_, '_>,
+    parent: &Layer,
+    version: Version,
+    depth: usize,
+    faults: &mut Vec<String>,
+) -> Option<Layer> {
     if depth > MAX_DEPTH {
         return None;
     }
@@ -110,8 +119,8 @@ fn layer(node: Node<'_, '_>, parent: &Layer, version: Version, depth: usize) -> 
         is_queryable: is_true("queryable"),
         is_opaque: is_true("opaque"),
         srs: parent.srs.clone(),
-        bounds: bounds(node, version).or(parent.bounds),
-        boxes: boxes(node, version),
+        bounds: bounds(node, version, faults).or(parent.bounds),
+        boxes: boxes(node, version, faults),
         resolutions: resolutions(node, version),
         legend: path(node, &["Style", "LegendURL", "OnlineResource"]).and_then(href),
         layers: Vec::new(),
@@ -123,38 +132,43 @@ fn layer(node: Node<'_, '_>, parent: &Layer, version: Version, depth: usize) -> 
     for codes in children(node, tag).filter_map(|node| node.text()) {
         own.srs.extend(codes.split_whitespace().map(str::to_owned));
     }
-    let below: Option<Vec<Layer>> = children(node, "Layer").map(|node| layer(node, &own, version, depth + 1)).collect();
+    let below: Option<Vec<Layer>> =
+        children(node, "Layer").map(|node| layer(node, &own, version, depth + 1, faults)).collect();
     own.layers = below?;
     Some(own)
 }
 
-fn bounds(node: Node<'_, '_>, version: Version) -> Option<[f64; 4]> {
+fn bounds(node: Node<'_, '_>, version: Version, faults: &mut Vec<String>) -> Option<[f64; 4]> {
     match version {
         Version::V111 => {
-            numbers(|name| child(node, "LatLonBoundingBox")?.attribute(name), ["minx", "miny", "maxx", "maxy"])
+            let bbox = child(node, "LatLonBoundingBox")?;
+            numbers(|name| bbox.attribute(name), CORNERS, "attribute", faults)
         }
         Version::V130 => {
-            let inner = child(node, "EX_GeographicBoundingBox")?;
+            let bbox = child(node, "EX_GeographicBoundingBox")?;
             let names = ["westBoundLongitude", "southBoundLatitude", "eastBoundLongitude", "northBoundLatitude"];
-            numbers(|name| child(inner, name)?.text(), names)
+            numbers(|name| child(bbox, name)?.text(), names, "element", faults)
         }
     }
 }
 
-fn boxes(node: Node<'_, '_>, version: Version) -> Vec<BoxIn> {
+const CORNERS: [&str; 4] = ["minx", "miny", "maxx", "maxy"];
+
+fn boxes(node: Node<'_, '_>, version: Version, faults: &mut Vec<String>) -> Vec<BoxIn> {
     let tag = if version == Version::V111 { "SRS" } else { "CRS" };
-    let of = |node: Node<'_, '_>| {
-        let srs = node.attribute(tag)?.to_owned();
-        let [min_x, min_y, max_x, max_y] = numbers(|name| node.attribute(name), ["minx", "miny", "maxx", "maxy"])?;
-        let was_swapped = version == Version::V130 && Srs::new(&srs).is_ok_and(|srs| srs.is_north_first());
-        let bbox = if was_swapped { [min_y, min_x, max_y, max_x] } else { [min_x, min_y, max_x, max_y] };
-        Some(BoxIn { srs, bbox, was_swapped })
-    };
     let mut found: Vec<BoxIn> = Vec::new();
-    for next in children(node, "BoundingBox").filter_map(of) {
+    for bbox in children(node, "BoundingBox") {
+        let Some(srs) = bbox.attribute(tag) else {
+            note(faults, format!("XML-Element has no such attribute ({tag})."));
+            continue;
+        };
+        let corners = numbers(|name| bbox.attribute(name), CORNERS, "attribute", faults);
+        let Some([min_x, min_y, max_x, max_y]) = corners else { continue };
+        let was_swapped = version == Version::V130 && Srs::new(srs).is_ok_and(|srs| srs.is_north_first());
+        let bbox = if was_swapped { [min_y, min_x, max_y, max_x] } else { [min_x, min_y, max_x, max_y] };
         // The last of an SRS counts.
-        found.retain(|other| other.srs != next.srs);
-        found.push(next);
+        found.retain(|other| other.srs != srs);
+        found.push(BoxIn { srs: srs.to_owned(), bbox, was_swapped });
     }
     found
 }
@@ -173,12 +187,33 @@ fn resolutions(node: Node<'_, '_>, version: Version) -> Option<(f64, f64)> {
     }
 }
 
-fn numbers<'a>(get: impl Fn(&'static str) -> Option<&'a str>, names: [&'static str; 4]) -> Option<[f64; 4]> {
+fn numbers<'a>(
+    get: impl Fn(&'static str) -> Option<&'a str>,
+    names: [&'static str; 4],
+    kind: &str,
+    faults: &mut Vec<String>,
+) -> Option<[f64; 4]> {
     let mut found = [0.0; 4];
     for (place, name) in found.iter_mut().zip(names) {
-        *place = number(get(name)?)?;
+        let Some(text) = get(name) else {
+            note(faults, format!("XML-Element has no such {kind} ({name})."));
+            return None;
+        };
+        let Some(number) = number(text) else {
+            note(faults, format!("XML-Element: {kind} ({name}) is no number."));
+            return None;
+        };
+        *place = number;
     }
     Some(found)
+}
+
+/// Each once, and not without end.
+fn note(faults: &mut Vec<String>, fault: String) {
+    const MOST: usize = 20;
+    if faults.len() < MOST && !faults.contains(&fault) {
+        faults.push(fault);
+    }
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -240,6 +275,22 @@ mod tests {
         let boxes: Vec<_> = boxes.iter().map(|found| (&*found.srs, found.bbox, found.was_swapped)).collect();
         let wanted = [("EPSG:4326", [5.0, 45.0, 15.0, 55.0], true), ("EPSG:3857", [1.0, 2.0, 3.0, 4.0], false)];
         assert_eq!(boxes, wanted);
+    }
+
+    #[test]
+    fn boxes_that_are_none_are_passed_over_and_told() {
+        let text = "<WMT_MS_Capabilities version='1.1.1'><Capability><Layer><LatLonBoundingBox minx='5'/><BoundingBox \
+                    SRS='EPSG:4326' minx='a'/><BoundingBox/><BoundingBox/></Layer></Capability></WMT_MS_Capabilities>";
+        let read = WmsCapabilities::parse(text).unwrap();
+        assert_eq!((read.root.bounds, read.root.boxes.len()), (None, 0));
+        assert_eq!(
+            read.faults,
+            [
+                "XML-Element has no such attribute (miny).",
+                "XML-Element: attribute (minx) is no number.",
+                "XML-Element has no such attribute (SRS)."
+            ]
+        );
     }
 
     #[test]

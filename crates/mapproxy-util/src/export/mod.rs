@@ -124,7 +124,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scratch = tempfile::tempdir().map_err(|error| mistake(format!("no temporary directory: {error}")))?;
     let place = if arguments.dry_run { scratch.path().join("dry") } else { absolute(&working) };
     let pace = Arc::new(Pace::new(PaceOptions::default()));
-    let part = Part { kind, place: &place, locks: &scratch.path().join("locks"), is_part: coverage.is_some() };
+    let part =
+        Part { kind, place: &place, locks: &scratch.path().join("locks"), area: arguments.wanted.area.written() };
     let manager = plan.build(&part, &pace)?;
     let task = SeedTask {
         name: source.into(),

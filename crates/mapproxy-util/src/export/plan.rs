@@ -40,8 +40,8 @@ pub(super) struct Part<'a> {
     pub(super) place: &'a Path,
     /// Directory of locks.
     pub(super) locks: &'a Path,
-    /// Only a part of the grid is wanted.
-    pub(super) is_part: bool,
+    /// The `coverage` that is wanted.
+    pub(super) area: Option<Value>,
 }
 
 /// The key of a grid that is given by its options.
@@ -136,8 +136,6 @@ impl<'a> Plan<'a> {
     }
 
     /// The tiles of the export, to be kept at `place`.
-    ///
-    /// Of a part of the grid, each tile is looked at alone, so that none is exported that does not meet it.
     pub(super) fn build(&self, part: &Part<'_>, pace: &Arc<Pace>) -> Result<Arc<TileManager>, Failure> {
         let mistake = |message: String| Failure::new(MISTAKEN, format_args!("ERROR: {message}"));
         let mut document = self.document.clone();
@@ -150,15 +148,19 @@ impl<'a> Plan<'a> {
             .unwrap_or_default();
         let mut cache = self.cache.clone();
         if self.is_copy {
-            let size = if part.is_part { 1 } else { BLOCK };
             cache.insert("bulk_meta_tiles".to_owned(), true.into());
-            cache.insert("meta_size".to_owned(), json!([size, size]));
+            cache.insert("meta_size".to_owned(), json!([BLOCK, BLOCK]));
         }
         let table: String = format!("{}_{}", self.source, self.grid.name())
             .chars()
             .map(|c| if c.is_alphanumeric() { c } else { '_' })
             .collect();
-        cache.insert("cache".to_owned(), part.kind.cache(part.place, &table, part.locks));
+        let mut store = part.kind.cache(part.place, &table, part.locks);
+        // Tiles are copied in blocks, but none that does not meet the area.
+        if let Some(area) = part.area.as_ref().filter(|_| self.is_copy) {
+            store["coverage"] = area.clone();
+        }
+        cache.insert("cache".to_owned(), store);
         // A name that no cache has: those of people have no such sign.
         let name = format!("{} \u{2192} export", self.source);
         caches.insert(name.clone(), cache.into());
