@@ -171,11 +171,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.quiet < 2 && !arguments.dry_run {
         let counts = &report.counts;
         println(format_args!(
-            "{} tiles exported ({} KiB), {} were there, {} are in no source",
+            "{} tiles exported ({} KiB), {} were there, {} are in no source{}",
             counts.made,
             counts.bytes / 1024,
             counts.kept,
-            counts.empty
+            counts.empty,
+            if coverage.is_some() { " or outside" } else { "" }
         ));
     }
     Ok(ExitCode::SUCCESS)
