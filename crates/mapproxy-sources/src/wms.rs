@@ -507,7 +507,8 @@ mod tests {
             WmsSource::new(options(), Arc::new(client)).render(&MapQuery { kept, ..degrees() })
         };
         let Size { width, height } = degrees().size;
-        for is in [Size::new(width * 2, height), Size::new(width, height.div_ceil(2)), Size::new(width - 1, height + 1)] {
+        for is in [Size::new(width * 2, height), Size::new(width, height.div_ceil(2)), Size::new(width - 1, height + 1)]
+        {
             let map = render(is, true).unwrap().unwrap();
             assert_eq!((map.size().unwrap(), map.cacheable()), (degrees().size, true));
             assert_eq!(map.pixels().unwrap().pixel(100, 100), [200, 10, 10, 255]);
