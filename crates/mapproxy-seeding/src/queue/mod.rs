@@ -51,7 +51,7 @@ const GRACE: Duration = Duration::from_secs(600);
 
 /// How often and how far apart a server is tried at the start: one that is not there then has the wrong address.
 const TRIES: u32 = 5;
-const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
 /// A run that this process takes part in.
 #[derive(Debug)]
