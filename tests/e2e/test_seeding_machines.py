@@ -33,6 +33,8 @@ sources:
 SEED = """\
 seeds:
   world: {{caches: [shared], levels: {{from: 0, to: {to}}}}}
+cleanups:
+  old: {{caches: [shared], remove_before: {{days: 1}}}}
 """
 
 
@@ -126,6 +128,8 @@ def test_three_machines_of_which_one_is_killed_make_every_tile(machine, upstream
     first, second = (totals(one.log) for one in survivors)
     assert first == second and sum(first) == TILES and first[2:] == [0, 0], "all know what all have done"
     assert all("Sharing the work in queue" in one.log for one in survivors)
+    assert sorted("Cleanup tasks: done by another machine" in one.log for one in survivors) == [False, True]
+    assert sorted("Start cleanup process" in one.log for one in survivors) == [False, True]
     assert "joined the run begun at" in machines[0].log + machines[1].log + machines[2].log
 
 
@@ -156,6 +160,7 @@ def test_shards_make_all_tiles_without_talking(machine, upstream, folder):
     assert pictures(folder) == TILES
     asked = asked_of(upstream)
     assert len(asked) == PIECES and set(asked.values()) == {1}
+    assert all("Cleanup tasks: not done with --shard" in one.log for one in machines)
     made = [int(re.search(r"100\.00% .* \((\d+) tiles\)", one.log).group(1)) for one in machines]
     assert sum(made) == TILES and min(made) > TILES // 4, made
 

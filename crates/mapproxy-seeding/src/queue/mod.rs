@@ -184,6 +184,15 @@ impl Queue {
         self.tasks[task].refresh
     }
 
+    /// Whether we are the first to ask, of all that take part: for what is to be done once, when all tasks are done.
+    pub fn is_first_at_end(&self) -> Result<bool, AgendaError> {
+        let mut link = Link::new(&self.address).map_err(|reason| self.error(reason))?;
+        let mut command = redis::cmd("HSETNX");
+        command.arg(format!("{}run", prefix(&self.name))).arg("closer").arg(&self.me);
+        let answer = link.ask(&command).map_err(|trouble| self.trouble(&trouble))?;
+        Ok(answer == Value::Int(1))
+    }
+
     /// Work that failed in one of the tasks, at most so much of it.
     pub fn failures(&self, task: usize, most: usize) -> Result<Vec<FailedWork>, AgendaError> {
         let mut link = Link::new(&self.address).map_err(|reason| self.error(reason))?;

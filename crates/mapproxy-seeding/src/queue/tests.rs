@@ -223,6 +223,7 @@ fn machines_share_all_work_and_each_knows_what_all_have_done() {
     let agenda = agenda(&late, 5000);
     assert_eq!((late.joined(), agenda.next(&Stop::default()).unwrap()), (Joined::Ended, None));
     assert_eq!(agenda.totals().counts, counts);
+    assert_eq!((late.is_first_at_end().unwrap(), join(&server).is_first_at_end().unwrap()), (true, false));
     assert_eq!(server.ask(&["XLEN", &format!("{}0:work", prefix(late.name()))]), Value::Int(0), "nothing is left");
 }
 

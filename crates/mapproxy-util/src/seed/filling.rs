@@ -28,8 +28,8 @@ pub(crate) struct Outcome {
     left: Vec<String>,
     /// Where what failed is remembered; `None`: nowhere.
     is_remembered: bool,
-    /// Another machine has begun the run that we took part in.
-    is_follower: bool,
+    /// Those that have shared the work.
+    machines: Option<Machines>,
 }
 
 /// Makes all tiles.
@@ -87,9 +87,9 @@ pub(crate) fn run(
         }
     }
     let failed = |error| Failure::new(FAILED, format_args!("ERROR: {error}"));
-    outcome.is_follower = machines.as_ref().is_some_and(|machines| !machines.are_led_by_us());
     let has_journal = journal.path() == memory::file(arguments);
     outcome.is_remembered = has_journal || machines.is_some();
+    outcome.machines = machines;
     if has_journal && journal.is_done().map_err(failed)? {
         journal.remove().map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
     }
@@ -183,14 +183,15 @@ impl Outcome {
     }
 
     /// Why cleanups are not done here: what several machines share is cleaned by one of them, when all are ready.
-    pub(crate) fn leaves_cleanups(&self, arguments: &Arguments) -> Option<&'static str> {
-        match arguments.shard {
-            Some(_) if arguments.cleanup.is_empty() => {
-                Some("not done with --shard; clean with --cleanup, when all shares are made")
-            }
-            _ if self.is_follower => Some("done by the machine that began the run"),
-            _ => None,
+    pub(crate) fn leaves_cleanups(&self, arguments: &Arguments) -> Result<Option<&'static str>, Failure> {
+        if arguments.shard.is_some() && arguments.cleanup.is_empty() {
+            return Ok(Some("not done with --shard; clean with --cleanup, when all shares are made"));
         }
+        Ok(match &self.machines {
+            Some(_) if !self.left.is_empty() => Some("left to a machine that comes to the end of the seeds"),
+            Some(machines) if !machines.are_closed_by_us()? => Some("done by another machine"),
+            _ => None,
+        })
     }
 
     /// Says what is left to do, and how the program ends.

@@ -67,9 +67,9 @@ impl Machines {
         self.queue.agenda(place, task, stop).map_err(failed)
     }
 
-    /// Who began the run does what is to be done once.
-    pub(crate) fn are_led_by_us(&self) -> bool {
-        self.queue.joined() == Joined::Begun
+    /// Whether it is on us to do what is to be done once, after all seeds.
+    pub(crate) fn are_closed_by_us(&self) -> Result<bool, Failure> {
+        self.queue.is_first_at_end().map_err(failed)
     }
 
     /// What all have done of a task.

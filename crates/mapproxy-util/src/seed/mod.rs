@@ -98,10 +98,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if !tasks.seeds.is_empty() {
         outcome = filling::run(arguments, &mut tasks.seeds, &pace, &ending)?;
     }
-    if let Some(why) = outcome.leaves_cleanups(arguments).filter(|_| !tasks.cleanups.is_empty()) {
-        println(format_args!("Cleanup tasks: {why}"));
-    } else if !tasks.cleanups.is_empty() && !ending.stop.is_asked() {
-        cleaning::run(arguments, &tasks.cleanups, &outcome, &ending)?;
+    if !tasks.cleanups.is_empty() && !ending.stop.is_asked() {
+        match outcome.leaves_cleanups(arguments)? {
+            Some(why) => println(format_args!("Cleanup tasks: {why}")),
+            None => cleaning::run(arguments, &tasks.cleanups, &outcome, &ending)?,
+        }
     }
     Ok(outcome.tell(arguments, &ending))
 }

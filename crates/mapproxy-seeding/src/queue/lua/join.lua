@@ -15,7 +15,7 @@ if retry then
     if redis.call('EXISTS', failed) == 1 and redis.call('EXISTS', again) == 0
         and (finished or redis.call('HEXISTS', run, 'retry') == 0) then
       redis.call('RENAME', failed, again)
-      redis.call('HDEL', run, 'finished')
+      redis.call('HDEL', run, 'finished', 'closer')
       redis.call('HSET', run, 'retry', now())
       finished = nil
     end
