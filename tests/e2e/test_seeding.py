@@ -7,7 +7,7 @@ from harness.night import Night
 
 
 def test_a_night_with_failures_a_dead_upstream_and_kills_ends_with_every_tile(seeder, folder):
-    night = Night(seeder, folder, level=5, failing=0.05, busy_every=40, busy_seconds=1)
+    night = Night(seeder, folder, level=5, told=(), failing=0.05, busy_every=40, busy_seconds=1)
     try:
         assert night.kill_after(0.7), "killed in mid-work"
 

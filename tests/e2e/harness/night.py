@@ -206,8 +206,8 @@ def fault_of(tile, body):
 class Night:
     """One cache, its upstream server and the seeder's runs."""
 
-    def __init__(self, command, folder, level, store="file", concurrency=4, timeout=10, **trouble):
-        self.command, self.folder, self.store, self.level = command, Path(folder), store, level
+    def __init__(self, command, folder, level, store="file", concurrency=4, timeout=10, told=("--progress", "json"), **trouble):
+        self.command, self.folder, self.store, self.level = [*command, *told], Path(folder), store, level
         self.upstream = Upstream(**trouble)
         (self.folder / "cache").mkdir(parents=True, exist_ok=True)
         config = CONFIG.format(store=STORES[store], url=self.upstream.url, meta=4, timeout=timeout)
@@ -216,7 +216,7 @@ class Night:
         self.concurrency, self.log = concurrency, self.folder / "seed.log"
 
     def begin(self, *options):
-        arguments = ["-f", "mapproxy.yaml", "-s", "seed.yaml", "-c", str(self.concurrency), "--progress", "json", *options]
+        arguments = ["-f", "mapproxy.yaml", "-s", "seed.yaml", "-c", str(self.concurrency), *options]
         with open(self.log, "ab") as log:
             return subprocess.Popen(
                 [*self.command, *arguments], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
