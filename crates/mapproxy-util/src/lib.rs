@@ -19,6 +19,7 @@ mod generated;
 mod gridconf;
 mod grids;
 mod logs;
+pub mod progress;
 mod scales;
 pub mod seed;
 mod serve;

@@ -10,6 +10,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 use mapproxy_core::seed::Selected;
 use mapproxy_seeding::{QueueAddress, Shard};
 
+use crate::progress::Style;
 use crate::{MISTAKEN, eprintln, println};
 
 const USAGE: &str = "mapproxy-seed [options] seed_conf";
@@ -79,6 +80,9 @@ pub(crate) struct Arguments {
     /// Where to remember how far the work is, and what failed [default: .mapproxy_seed_progress]
     #[arg(long, value_name = "FILE")]
     pub(crate) progress_file: Option<PathBuf>,
+    /// How to tell how far the work is; on a terminal as a bar, else as lines. With json, nothing else is on standard output
+    #[arg(long, value_name = "STYLE", value_enum)]
+    pub(crate) progress: Option<Style>,
     /// Only the I-th of N shares of all tiles: N machines, each with another I, make all of them
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
@@ -110,6 +114,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Tells people, out of the way of programs that read standard output.
+    pub(crate) fn say(&self, text: std::fmt::Arguments<'_>) {
+        if self.progress == Some(Style::Json) { eprintln(text) } else { println(text) }
+    }
+
     /// The command line of this process, or how the program ends instead.
     pub(crate) fn read() -> Result<Arguments, ExitCode> {
         match Arguments::try_parse() {

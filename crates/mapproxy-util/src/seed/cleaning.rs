@@ -11,7 +11,7 @@ use super::arguments::Arguments;
 use super::describe::{self, clock};
 use super::ending::Ending;
 use super::filling::Outcome;
-use crate::{FAILED, Failure, println};
+use crate::{FAILED, Failure};
 
 /// Removes tiles; of a cache whose tiles could not all be made, none: the old ones are all there is.
 pub(crate) fn run(
@@ -20,14 +20,14 @@ pub(crate) fn run(
     seeded: &Outcome,
     ending: &Ending,
 ) -> Result<(), Failure> {
-    println(format_args!("========== Cleanup tasks =========="));
+    arguments.say(format_args!("========== Cleanup tasks =========="));
     let plural = if tasks.len() == 1 { "" } else { "s" };
-    println(format_args!("Start cleanup process ({} task{plural})", tasks.len()));
+    arguments.say(format_args!("Start cleanup process ({} task{plural})", tasks.len()));
     for planned in tasks {
-        println(format_args!("{}", describe::text(planned)));
+        arguments.say(format_args!("{}", describe::text(planned)));
         let Planned::Task(task) = planned else { continue };
         if seeded.incomplete.contains(task.manager.name()) {
-            println(format_args!("    ...not cleaned up: tiles of this cache could not be made"));
+            arguments.say(format_args!("    ...not cleaned up: tiles of this cache could not be made"));
             continue;
         }
         if ending.stop.is_asked() {
@@ -47,7 +47,7 @@ fn clean(arguments: &Arguments, task: &CleanupTask, ending: &Ending) -> Result<(
     };
     if task.coverage.is_none() && !arguments.dry_run {
         for level in &task.levels {
-            println(format_args!("[{}] removing old tiles for level {level}", clock()));
+            arguments.say(format_args!("[{}] removing old tiles for level {level}", clock()));
             store.remove_level(*level, before)?;
         }
         return Ok(());
@@ -71,7 +71,7 @@ fn clean(arguments: &Arguments, task: &CleanupTask, ending: &Ending) -> Result<(
         }
         if arguments.dry_run {
             let TileCoord { x, y, z } = key.coord;
-            println(format_args!("removing {z}/{x}/{y}"));
+            arguments.say(format_args!("removing {z}/{x}/{y}"));
         } else {
             store.remove(&key)?;
         }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mapproxy_core::seed::{Planned, SeedTask};
-use mapproxy_seeding::{Begin, Begun, CacheLock, CacheLocks, Counts, Ended, Journal, Pace, Report, RunOptions};
+use mapproxy_seeding::{
+    Begin, Begun, CacheLock, CacheLocks, Counts, Ended, Journal, Observer, Pace, Report, RunOptions,
+};
 
 use super::arguments::Arguments;
 use super::ending::Ending;
 use super::machines::{self, Machines};
-use super::progress::Progress;
 use super::{INCOMPLETE, INTERRUPTED, describe, memory};
-use crate::{FAILED, Failure, println};
+use crate::{FAILED, Failure, progress};
 
 /// How often a locked cache is looked at.
 const LOCK_LOOK: Duration = Duration::from_secs(1);
@@ -39,9 +40,9 @@ pub(crate) fn run(
     pace: &Arc<Pace>,
     ending: &Ending,
 ) -> Result<Outcome, Failure> {
-    println(format_args!("========== Seeding tasks =========="));
+    arguments.say(format_args!("========== Seeding tasks =========="));
     let plural = if tasks.len() == 1 { "" } else { "s" };
-    println(format_args!("Start seeding process ({} task{plural})", tasks.len()));
+    arguments.say(format_args!("Start seeding process ({} task{plural})", tasks.len()));
     for planned in tasks.iter_mut() {
         if let Planned::Task(task) = planned {
             // The reference leaves out the check where fewer than so many levels remain.
@@ -50,13 +51,13 @@ pub(crate) fn run(
     }
     let machines = machines::join(arguments, tasks, &ending.stop)?;
     let journal = Arc::new(memory::open(arguments)?);
-    let progress = Progress::new(arguments.quiet);
+    let observer = progress::observer(arguments.progress, arguments.quiet);
     let locks = arguments.use_cache_lock.then(|| CacheLocks::new(".mapproxy_seed.lck"));
     let mut outcome = Outcome::default();
     let mut queue: VecDeque<&Planned<SeedTask>> = tasks.iter().collect();
     let mut place = 0;
     while let Some(planned) = queue.pop_front() {
-        println(format_args!("{}", describe::text(planned)));
+        arguments.say(format_args!("{}", describe::text(planned)));
         let Planned::Task(task) = planned else { continue };
         let _lock = match &locks {
             None => None,
@@ -64,7 +65,7 @@ pub(crate) fn run(
                 Some(lock) => Some(lock),
                 None if ending.stop.is_asked() => break,
                 None => {
-                    println(format_args!("    ...cache is locked, skipping"));
+                    arguments.say(format_args!("    ...cache is locked, skipping"));
                     queue.push_back(planned);
                     continue;
                 }
@@ -78,8 +79,8 @@ pub(crate) fn run(
             ..RunOptions::default()
         };
         let report = match &machines {
-            None => fill(arguments, task, &journal, &options, &progress, ending)?,
-            Some(machines) => fill_together(machines, place, task, &options, &progress, ending)?,
+            None => fill(arguments, task, &journal, &options, &*observer, ending)?,
+            Some(machines) => fill_together(arguments, machines, place, task, &options, &*observer, ending)?,
         };
         place += 1;
         if !outcome.add(&report) {
@@ -112,7 +113,7 @@ fn fill(
     task: &SeedTask,
     journal: &Arc<Journal>,
     options: &RunOptions,
-    progress: &Progress,
+    observer: &dyn Observer,
     ending: &Ending,
 ) -> Result<Report, Failure> {
     let begin = match () {
@@ -125,32 +126,35 @@ fn fill(
         journal.agenda(task, begin, part).map_err(|error| Failure::new(FAILED, format_args!("ERROR: {error}")))?;
     match agenda.begun() {
         Begun::Anew => {}
-        Begun::Changed => println(format_args!("    The task has changed since: it is begun anew")),
+        Begun::Changed => arguments.say(format_args!("    The task has changed since: it is begun anew")),
         Begun::Continued { before } => {
-            println(format_args!(
+            arguments.say(format_args!(
                 "    Continued: {} tiles were looked at before",
                 before.made + before.kept + before.empty
             ));
         }
-        Begun::Retrying { pieces } => println(format_args!("    Trying again what has failed: {pieces} meta tiles")),
+        Begun::Retrying { pieces } => {
+            arguments.say(format_args!("    Trying again what has failed: {pieces} meta tiles"))
+        }
     }
-    Ok(mapproxy_seeding::run(agenda.task(), &agenda, options, progress, &ending.stop))
+    Ok(mapproxy_seeding::run(agenda.task(), &agenda, options, observer, &ending.stop))
 }
 
 /// Our part of a task that several machines work on; the report says what has failed on all of them.
 fn fill_together(
+    arguments: &Arguments,
     machines: &Machines,
     place: usize,
     task: &SeedTask,
     options: &RunOptions,
-    progress: &Progress,
+    observer: &dyn Observer,
     ending: &Ending,
 ) -> Result<Report, Failure> {
     let agenda = machines.agenda(place, task, &ending.stop)?;
-    let mut report = mapproxy_seeding::run(task, &agenda, options, progress, &ending.stop);
+    let mut report = mapproxy_seeding::run(task, &agenda, options, observer, &ending.stop);
     if matches!(report.ended, Ended::Complete) {
         let totals = agenda.totals();
-        machines.tell(place, &totals);
+        machines.tell(arguments, place, &totals);
         report.counts.failed = totals.counts.failed;
         report.counts.failed_pieces = totals.counts.failed_pieces;
     }
@@ -201,23 +205,23 @@ impl Outcome {
             None => name.to_owned(),
         };
         for reason in &self.left {
-            println(format_args!("not finished: {reason}"));
+            arguments.say(format_args!("not finished: {reason}"));
         }
         if self.counts.failed_pieces > 0 {
             let Counts { failed, failed_pieces, .. } = self.counts;
-            println(format_args!("{failed} tiles ({failed_pieces} meta tiles) could not be made"));
+            arguments.say(format_args!("{failed} tiles ({failed_pieces} meta tiles) could not be made"));
             if self.is_remembered {
-                println(format_args!("try them again by the same command with {}", option("--retry-failed")));
+                arguments.say(format_args!("try them again by the same command with {}", option("--retry-failed")));
             }
         }
         let is_stopped = ending.stop.is_asked();
         if is_stopped && !ending.is_time_over() {
-            println(format_args!("\ninterrupted..."));
+            arguments.say(format_args!("\ninterrupted..."));
         }
         if (is_stopped || !self.left.is_empty()) && self.is_remembered {
             match arguments.queue {
-                Some(_) => println(format_args!("go on by the same command")),
-                None => println(format_args!("go on by the same command with {}", option("--continue"))),
+                Some(_) => arguments.say(format_args!("go on by the same command")),
+                None => arguments.say(format_args!("go on by the same command with {}", option("--continue"))),
             }
         }
         ExitCode::from(match () {

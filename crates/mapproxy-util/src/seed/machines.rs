@@ -8,7 +8,7 @@ use mapproxy_seeding::{Joined, JointTotals, Limits, Queue, QueueAgenda, SharedLi
 
 use super::arguments::Arguments;
 use super::describe::Moment;
-use crate::{FAILED, Failure, println};
+use crate::{FAILED, Failure};
 
 /// Failed work that is told of at the end of a task.
 const MOST_TOLD: usize = 20;
@@ -50,7 +50,7 @@ pub(crate) fn join(
     let begun =
         Moment(SystemTime::UNIX_EPOCH + queue.begun().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
     let (name, server) = (queue.name(), address.server());
-    println(format_args!(
+    arguments.say(format_args!(
         "Sharing the work in queue {name} on {server}: {}",
         match queue.joined() {
             Joined::Begun => "the first machine".to_owned(),
@@ -73,14 +73,15 @@ impl Machines {
     }
 
     /// What all have done of a task.
-    pub(crate) fn tell(&self, place: usize, totals: &JointTotals) {
+    pub(crate) fn tell(&self, arguments: &Arguments, place: usize, totals: &JointTotals) {
         let JointTotals { counts, redelivered, .. } = totals;
-        println(format_args!(
+        arguments.say(format_args!(
             "    All machines: {} tiles made ({} bytes), {} kept, {} empty, {} failed",
             counts.made, counts.bytes, counts.kept, counts.empty, counts.failed
         ));
         if *redelivered > 0 {
-            println(format_args!("    {redelivered} meta tiles were given to another machine, as theirs fell silent"));
+            arguments
+                .say(format_args!("    {redelivered} meta tiles were given to another machine, as theirs fell silent"));
         }
         if counts.failed_pieces == 0 {
             return;
@@ -88,14 +89,14 @@ impl Machines {
         let failures = self.queue.failures(place, MOST_TOLD).unwrap_or_default();
         for failure in &failures {
             let main = failure.main;
-            println(format_args!(
+            arguments.say(format_args!(
                 "    failed: {}/{}/{} ({} tiles, given up {} times): {}",
                 main.z, main.x, main.y, failure.tiles, failure.attempts, failure.reason
             ));
         }
         let more = counts.failed_pieces.saturating_sub(failures.len() as u64);
         if more > 0 {
-            println(format_args!("    … and {more} more"));
+            arguments.say(format_args!("    … and {more} more"));
         }
     }
 }

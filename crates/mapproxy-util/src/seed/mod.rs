@@ -9,7 +9,6 @@ pub(crate) mod ending;
 mod filling;
 mod machines;
 mod memory;
-mod progress;
 mod reseed;
 
 use std::io::{BufRead, Write};
@@ -100,7 +99,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     if !tasks.cleanups.is_empty() && !ending.stop.is_asked() {
         match outcome.leaves_cleanups(arguments)? {
-            Some(why) => println(format_args!("Cleanup tasks: {why}")),
+            Some(why) => arguments.say(format_args!("Cleanup tasks: {why}")),
             None => cleaning::run(arguments, &tasks.cleanups, &outcome, &ending)?,
         }
     }
