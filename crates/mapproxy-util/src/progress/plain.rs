@@ -79,10 +79,11 @@ impl Observer for Plain {
                 {
                     self.tell(1.0, &bbox, &report.counts, &mut state);
                 }
+                // Where all went well, the lines are the original's and no others.
                 match &self.out {
-                    Some(out) => out.write(&text::report(report)),
-                    None if report.is_success() => {}
-                    None => self.errors.write(&text::report(report)),
+                    Some(out) if !report.errors.is_empty() || !report.is_success() => out.write(&text::report(report)),
+                    None if !report.is_success() => self.errors.write(&text::report(report)),
+                    _ => {}
                 }
             }
             _ => {}
