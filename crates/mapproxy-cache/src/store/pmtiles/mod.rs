@@ -542,7 +542,7 @@ mod tests {
 
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a.pmtiles");
-        archive(&path, 8, Header { tile_type: TileType::Png, ..Header::default() });
+        archive(&path, 9, Header { tile_type: TileType::Png, ..Header::default() });
         let header = PmtilesStore::open(path.clone(), &grid(Origin::UpperLeft)).unwrap().header().unwrap();
         assert!(header.leaves.length > 0, "the directory leads to others");
         for origin in [Origin::UpperLeft, Origin::LowerLeft] {
@@ -551,8 +551,10 @@ mod tests {
                 let mut seen = Vec::new();
                 let mut visitor = |visited| {
                     let Visited::Tile(tile) = visited else { panic!("{visited:?}") };
-                    assert_eq!(tile.bytes, store.load(&tile.key).unwrap().map(|tile| tile.bytes));
-                    assert_eq!(tile.meta, store.metadata(&tile.key).unwrap());
+                    if tile.key.coord.x % 16 == 0 {
+                        let loaded = store.load(&tile.key).unwrap().unwrap();
+                        assert_eq!((tile.bytes.unwrap(), tile.meta.unwrap()), (loaded.bytes, loaded.meta));
+                    }
                     seen.push((tile.key.coord.z, tile.key.coord.x, tile.key.coord.y));
                     ControlFlow::Continue(())
                 };
