@@ -438,6 +438,17 @@ impl TileRange {
         self.y1.abs_diff(self.y0) / self.step.1.unsigned_abs() + 1
     }
 
+    /// The first and the last tile in columns and rows as the grid counts them; `None`: all lie outside of the grid.
+    pub fn corners(&self) -> Option<(TileCoord, TileCoord)> {
+        let inside = |first: i64, last: i64, count: u32| {
+            let last = last.min(i64::from(count) - 1);
+            Some((u32::try_from(first.max(0)).ok()?, u32::try_from(last).ok()?)).filter(|(first, last)| first <= last)
+        };
+        let (x0, x1) = inside(self.x0, self.x1, self.size.0)?;
+        let (y0, y1) = inside(self.y0.min(self.y1), self.y0.max(self.y1), self.size.1)?;
+        Some((TileCoord::new(x0, y0, self.level), TileCoord::new(x1, y1, self.level)))
+    }
+
     /// Row-wise from the north-west, whatever the origin; `None` outside of the grid.
     pub fn tiles(&self) -> impl Iterator<Item = Option<TileCoord>> {
         let &TileRange { level, x0, y0, y1, step, size, origin, .. } = self;
@@ -538,6 +549,25 @@ mod tests {
         assert_eq!(grid.flip(TileCoord::new(3, 1, 3)), TileCoord::new(3, 6, 3));
         assert_eq!(grid.flip(TileCoord::new(3, 99, 3)), TileCoord::new(3, 99, 3));
         assert_eq!(grid.flip(TileCoord::new(3, 1, 99)), TileCoord::new(3, 1, 99));
+    }
+
+    #[test]
+    fn the_corners_of_a_range_are_those_of_its_tiles() {
+        for origin in [Origin::LowerLeft, Origin::UpperLeft] {
+            let grid = grid(origin, "EPSG:4326", None);
+            let around = grid.bbox();
+            for bbox in [Bbox::new(-10.0, 20.0, 30.0, 50.0), Bbox::new(-500.0, -500.0, 0.0, 0.0), around] {
+                let range = grid.level_range(&bbox, 5).unwrap();
+                let tiles: Vec<TileCoord> = range.tiles().flatten().collect();
+                let (first, last) = range.corners().unwrap();
+                let columns = tiles.iter().map(|tile| tile.x);
+                let rows = tiles.iter().map(|tile| tile.y);
+                assert_eq!((first.x, first.y), (columns.clone().min().unwrap(), rows.clone().min().unwrap()));
+                assert_eq!((last.x, last.y), (columns.max().unwrap(), rows.max().unwrap()));
+            }
+            let beside = grid.level_range(&Bbox::new(500.0, 0.0, 600.0, 10.0), 5).unwrap();
+            assert_eq!(beside.corners(), None);
+        }
     }
 
     proptest! {

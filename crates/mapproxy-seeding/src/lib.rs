@@ -8,6 +8,7 @@
 
 mod agenda;
 mod cache_lock;
+pub mod cleanup;
 mod clock;
 mod journal;
 mod latency;
@@ -15,6 +16,7 @@ mod observe;
 mod pace;
 mod queue;
 mod run;
+mod selection;
 mod shard;
 mod stop;
 mod task;
@@ -32,6 +34,7 @@ pub use observe::{Counts, Ended, Event, Observer, Progress, Report, Silent};
 pub use pace::{Entered, Limits, Pace, PaceOptions, Traffic};
 pub use queue::{AddressError, Joined, JointTotals, Queue, QueueAddress, QueueAgenda, SharedLimits};
 pub use run::{RunOptions, run};
+pub use selection::Selection;
 pub use shard::{Shard, ShardError};
 pub use stop::Stop;
 pub use task::{CleanupTask, Refresh, Remove, SeedTask};

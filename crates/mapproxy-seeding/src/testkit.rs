@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mapproxy_cache::store::FileStore;
 use mapproxy_cache::store::file::LinkSingleColor;
 use mapproxy_cache::store::layout::Layout;
+use mapproxy_cache::store::{FileStore, TileStore};
 use mapproxy_cache::{Creation, ManagerOptions, Permissions, TileLocker, TileManager};
 use mapproxy_client::{HttpClient, UpstreamRequest, UpstreamResponse};
 use mapproxy_grid::{Bbox, Coverage, Origin, Size, Srs, TileGrid};
@@ -54,10 +54,6 @@ pub(crate) fn answer() -> UpstreamResponse {
 
 /// A cache in `directory`: tiles of 16 pixels, meta tiles of 2 × 2 of them.
 pub(crate) fn manager(directory: &Path, client: Arc<dyn HttpClient>) -> Arc<TileManager> {
-    let mut grid = TileGrid::builder("world", Srs::web_mercator());
-    grid.origin = Origin::UpperLeft;
-    grid.tile_size = Size::new(16, 16);
-    let grid = Arc::new(grid.build().unwrap());
     let store = FileStore {
         directory: directory.join("tiles"),
         extension: "png".to_owned(),
@@ -72,13 +68,30 @@ pub(crate) fn manager(directory: &Path, client: Arc<dyn HttpClient>) -> Arc<Tile
         permissions: Permissions::default(),
     };
     let source = Source { profile: SourceProfile::new("wms", options()), client };
+    manager_with(Arc::new(store), Some(locker), vec![Arc::new(source)])
+}
+
+/// A cache of what `store` has.
+pub(crate) fn manager_of(store: Arc<dyn TileStore>) -> Arc<TileManager> {
+    manager_with(store, None, Vec::new())
+}
+
+fn manager_with(
+    store: Arc<dyn TileStore>,
+    locker: Option<TileLocker>,
+    sources: Vec<Arc<dyn MapSource>>,
+) -> Arc<TileManager> {
+    let mut grid = TileGrid::builder("world", Srs::web_mercator());
+    grid.origin = Origin::UpperLeft;
+    grid.tile_size = Size::new(16, 16);
+    let grid = Arc::new(grid.build().unwrap());
     let manager = TileManager::new(ManagerOptions {
         name: "osm".into(),
         grid,
-        store: Some(Arc::new(store)),
-        locker: Some(locker),
+        store: Some(store),
+        locker,
         renderd: None,
-        sources: vec![Arc::new(source)],
+        sources,
         bands: None,
         data: None,
         dimensions: Vec::new(),
