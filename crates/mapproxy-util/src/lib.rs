@@ -11,6 +11,7 @@ mod capabilities;
 mod check;
 mod create;
 mod debug;
+mod defrag;
 mod deployment;
 mod example;
 mod export;

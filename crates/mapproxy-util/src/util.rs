@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    FAILED, MISTAKEN, autoconfig, check, create, eprintln, export, generated, gridconf, grids, println, scales, serve,
-    serve_develop, wms_capabilities,
+    FAILED, MISTAKEN, autoconfig, check, create, defrag, eprintln, export, generated, gridconf, grids, println, scales,
+    serve, serve_develop, wms_capabilities,
 };
 
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ enum Command {
     GridconfFromOgcapitilematrixset(gridconf::Arguments),
     /// Export tiles of a cache into a directory or a file of their own
     Export(Box<export::Arguments>),
+    /// Write the bundles of compact caches anew without the bytes that are not in use
+    #[command(name = "defrag-compact-cache")]
+    DefragCompactCache(defrag::Arguments),
     /// Make a configuration of what a server or a file says of itself
     Autoconfig(autoconfig::Arguments),
     /// Write what shells need to complete command lines
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Grids(arguments) => grids::run(arguments),
         Command::GridconfFromOgcapitilematrixset(arguments) => gridconf::run(arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::DefragCompactCache(arguments) => defrag::run(arguments),
         Command::Autoconfig(arguments) => autoconfig::run(arguments),
         Command::Completions(arguments) => generated::completions(arguments),
         Command::Man(arguments) => generated::manuals(arguments),

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::compact::{Defragment, Defragmented};
 use super::file_sweep::Sweep;
 use super::file_visit::FileWalk;
 use super::layout::Layout;
@@ -249,6 +250,10 @@ impl TileStore for FileStore {
 
     fn place(&self, key: &TileKey) -> String {
         self.path(key).unwrap_or_else(|_| self.directory.clone()).display().to_string()
+    }
+
+    fn defragment(&self, _: Defragment, _: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn level_folder(&self, level: u8) -> Option<PathBuf> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::compact::{Defragment, Defragmented};
 use super::visit::{Visit, Visitor};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
@@ -82,6 +83,10 @@ impl TileStore for Lenient {
 
     fn place(&self, key: &TileKey) -> String {
         self.store.place(key)
+    }
+
+    fn defragment(&self, wanted: Defragment, tell: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        self.store.defragment(wanted, tell)
     }
 
     fn level_folder(&self, level: u8) -> Option<PathBuf> {

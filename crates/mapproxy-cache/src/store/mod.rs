@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use mapproxy_grid::{Bbox, TileGrid};
 
+use self::compact::{Defragment, Defragmented};
 use self::visit::{Visit, Visitor};
 use crate::TileKey;
 
@@ -145,6 +146,11 @@ pub trait TileStore: fmt::Debug + Send + Sync {
     /// The folder that has all tiles of a level without dimensions, where there is one and its name says so.
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {
         None
+    }
+    /// Writes files anew of which much is not in use any more, and tells of each. `Ok(false)`: this store has none that
+    /// would need it.
+    fn defragment(&self, _wanted: Defragment, _tell: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        Ok(false)
     }
     /// Removes what processes that died while they stored these tiles have left behind. The caller holds the tiles' lock.
     /// Stores whose writes are transactions have nothing to do.

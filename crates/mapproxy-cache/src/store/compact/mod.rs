@@ -5,6 +5,7 @@
 //! (`reader.rs`); tiles are appended (`writer.rs`). Tiles have no times. Those with dimensions have bundles of their own
 //! below the directories that the file cache has for them.
 
+mod defragment;
 mod format;
 mod reader;
 mod visit;
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use mapproxy_grid::TileCoord;
 
+pub use self::defragment::{Defragment, Defragmented};
 use self::format::{Place, SIDE};
 pub use self::reader::BundlePool;
 use self::reader::{BundleKey, Found};
@@ -273,6 +275,10 @@ impl TileStore for CompactStore {
         let TileCoord { x, y, z } = key.coord;
         let path = self.path(&self.bundle_of(key)).unwrap_or_else(|_| self.options.directory.clone());
         format!("{}: level {z}, column {x}, row {y}", self.options.version.tiles_path(&path).display())
+    }
+
+    fn defragment(&self, wanted: Defragment, tell: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        self.defragment_bundles(wanted, tell).map(|()| true)
     }
 
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {

@@ -163,6 +163,10 @@ impl OpenBundle {
             },
         };
         let metadata = tiles.metadata()?;
+        // Both were exchanged while they were opened: they may not belong together.
+        if index.is_some() && std::fs::metadata(version.tiles_path(path)).ok().as_ref().map(of) != Some(of(&metadata)) {
+            return Ok(None);
+        }
         let foreign = if metadata.is_file() {
             header_fault(version, &tiles)?
         } else {

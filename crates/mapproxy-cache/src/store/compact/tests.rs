@@ -86,6 +86,44 @@ fn files_are_those_of_mapproxy_byte_for_byte() {
 }
 
 #[test]
+fn a_bundle_written_anew_has_its_tiles_and_nothing_else() {
+    for version in BOTH {
+        let (store, _base) = store(version);
+        for round in 0..5 {
+            let tiles: Vec<_> = (0..20).map(|x| (key(x, 100, 3), numbers(5000 + x, round))).collect();
+            store.store_many(&tiles).unwrap();
+        }
+        store.remove(&key(19, 100, 3)).unwrap();
+        let (_, tiles) = files(&store);
+        let before = fs::metadata(&tiles).unwrap().len();
+        let other = store_in(&store.options.directory, version);
+        assert!(loaded(&other, &key(3, 100, 3)).is_some(), "it is open elsewhere");
+        let run = |min_percent, min_bytes, dry_run| {
+            let mut told = Vec::new();
+            let wanted = Defragment { min_percent, min_bytes, dry_run };
+            assert!(store.defragment(wanted, &mut |one: &Defragmented| told.push(one.clone())).unwrap());
+            assert_eq!(told.len(), 1);
+            (told[0].unused.0, told[0].anew.clone().unwrap())
+        };
+        assert!(!run(99.0, 0, false).1 && !run(0.0, before, false).1);
+        let (unused, _) = run(10.0, 1, true);
+        assert!(unused > 400_000 && fs::metadata(&tiles).unwrap().len() == before);
+        assert_eq!(run(10.0, 1, false), (unused, true));
+        assert_eq!(fs::metadata(&tiles).unwrap().len(), before - unused);
+        assert_eq!(run(0.0, 0, false), (0, false));
+        for store in [&store, &other] {
+            for x in 0..19 {
+                assert_eq!(loaded(store, &key(x, 100, 3)).unwrap(), numbers(5000 + x, 4).bytes, "{version:?}");
+            }
+        }
+        store.store(&key(3, 100, 3), &tile("new")).unwrap();
+        assert_eq!(loaded(&store, &key(3, 100, 3)).unwrap(), "new");
+        assert_eq!(loaded(&store, &key(4, 100, 3)).unwrap(), numbers(5004, 4).bytes);
+        assert_eq!(loaded(&store, &key(19, 100, 3)), None);
+    }
+}
+
+#[test]
 fn reading_and_removing_create_nothing() {
     for version in BOTH {
         let (store, base) = store(version);

@@ -23,6 +23,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use self::template::{Metadata, TileId};
+use super::compact::{Defragment, Defragmented};
 use super::layout::{dimension_directories, dimensions_of};
 use super::presence::{Failure, Presence};
 use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
@@ -438,6 +439,10 @@ impl TileStore for CouchdbStore {
     fn place(&self, key: &TileKey) -> String {
         let name = self.name(key).unwrap_or_else(|_| self.tile_id.name(key.coord));
         format!("{name} in {}", self.presence.server())
+    }
+
+    fn defragment(&self, _: Defragment, _: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {

@@ -23,6 +23,7 @@ use quick_cache::sync::Cache;
 pub use self::aws::Lookup;
 pub use self::azure::{AzureBlob, AzureBlobOptions};
 pub use self::s3::{BucketState, S3, S3Options};
+use super::compact::{Defragment, Defragmented};
 use super::layout::{Layout, ParsedPath, dimensions_of};
 use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
@@ -292,6 +293,10 @@ impl TileStore for ObjectStore {
 
     fn place(&self, key: &TileKey) -> String {
         self.service.name(&self.key(key).unwrap_or_else(|_| self.prefix.clone()))
+    }
+
+    fn defragment(&self, _: Defragment, _: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {

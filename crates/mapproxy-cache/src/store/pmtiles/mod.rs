@@ -26,6 +26,7 @@ pub use header::{Compression, Header, Section, TileType};
 pub use writer::PmtilesWriter;
 
 use self::directory::Entry;
+use super::compact::{Defragment, Defragmented};
 use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
 use super::{
     AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore, is_web_mercator_quad,
@@ -289,6 +290,10 @@ impl TileStore for PmtilesStore {
     fn place(&self, key: &TileKey) -> String {
         let TileCoord { x, y, z } = key.coord;
         format!("{}: {z}/{x}/{y}", self.file.display())
+    }
+
+    fn defragment(&self, _: Defragment, _: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {

@@ -24,6 +24,7 @@ use redis::{
 };
 
 use self::pool::Pool;
+use super::compact::{Defragment, Defragmented};
 use super::layout::{dimension_directories, dimensions_of};
 use super::presence::Presence;
 use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
@@ -438,6 +439,10 @@ impl TileStore for RedisStore {
     fn place(&self, key: &TileKey) -> String {
         let name = self.key(key).unwrap_or_else(|_| self.options.prefix.clone());
         format!("{name} in {}", self.presence.server())
+    }
+
+    fn defragment(&self, _: Defragment, _: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {

@@ -39,6 +39,7 @@ pub use pool::Pool;
 use self::files::{Entry, Files, Part};
 use self::table::{After, Content, Listed, Table};
 use self::trouble::Trouble;
+use super::compact::{Defragment, Defragmented};
 use super::visit::{Halt, SeenTile, Visit, Visited, Visitor, show};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
@@ -281,6 +282,10 @@ impl TileStore for SqliteStore {
             Ok(entry) => format!("{}: level {z}, column {x}, row {y}", entry.database.path().display()),
             Err(_) => format!("{}: level {z}, column {x}, row {y}", self.files),
         }
+    }
+
+    fn defragment(&self, _: Defragment, _: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {

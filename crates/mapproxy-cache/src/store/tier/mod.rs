@@ -19,6 +19,7 @@ use mapproxy_trace as trace;
 
 pub use self::disk::DiskCopies;
 pub use self::memory::MemoryCopies;
+use super::compact::{Defragment, Defragmented};
 use super::visit::{Visit, Visitor};
 use super::{AtOnce, Capabilities, Look, StoreError, Stored, StoredTile, TileData, TileMeta, TileStore};
 use crate::TileKey;
@@ -269,6 +270,10 @@ impl<C: Copies> TileStore for Tier<C> {
 
     fn place(&self, key: &TileKey) -> String {
         self.below.place(key)
+    }
+
+    fn defragment(&self, wanted: Defragment, tell: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        self.below.defragment(wanted, tell)
     }
 
     fn level_folder(&self, level: u8) -> Option<PathBuf> {
