@@ -186,7 +186,8 @@ impl Level<'_> {
 
     /// Tiles that meet the coverage.
     fn some(&mut self, observer: &mut dyn FnMut(CleanupEvent<'_>)) -> Result<(), CleanupError> {
-        let mut selection = Selection::new(self.task.manager.grid(), self.task.coverage.as_ref(), self.level)?;
+        let mut selection =
+            Selection::of_meta_tiles(&self.task.manager.work_grid(), self.task.coverage.as_ref(), self.level)?;
         let removed = AtomicU64::new(0);
         let failed: Mutex<Option<StoreError>> = Mutex::new(None);
         let wanted = Visit { level: Some(self.level), within: selection.cells(), detail: self.detail() };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mapproxy_cache::store::visit::Cells;
-use mapproxy_grid::{Coverage, Relation, TileCoord, TileGrid, TransformError};
+use mapproxy_grid::{Bbox, Coverage, MetaGrid, Relation, TileCoord, TileGrid, TransformError};
 
 /// Tiles of one level within a coverage.
 ///
@@ -14,6 +14,8 @@ pub struct Selection<'a> {
     grid: Arc<TileGrid>,
     coverage: Option<&'a Coverage>,
     level: u8,
+    /// Columns and rows of tiles that belong to it together, or do not.
+    group: (u32, u32),
     cells: Option<Cells>,
     is_empty: bool,
     blocks: HashMap<(u32, u32), Block>,
@@ -26,7 +28,7 @@ enum Block {
     Edge,
 }
 
-/// Tiles of a block in either direction.
+/// Tiles (or groups of them) of a block in either direction.
 const SIDE: u32 = 16;
 
 /// Blocks remembered.
@@ -39,14 +41,40 @@ impl<'a> Selection<'a> {
         coverage: Option<&'a Coverage>,
         level: u8,
     ) -> Result<Selection<'a>, TransformError> {
-        let mut selection =
-            Selection { grid: Arc::clone(grid), coverage, level, cells: None, is_empty: false, blocks: HashMap::new() };
+        Selection::of_groups(grid, (1, 1), coverage, level)
+    }
+
+    /// Tiles of `level` whose meta tiles meet `coverage`: those that seeding makes.
+    pub fn of_meta_tiles(
+        meta_grid: &MetaGrid,
+        coverage: Option<&'a Coverage>,
+        level: u8,
+    ) -> Result<Selection<'a>, TransformError> {
+        Selection::of_groups(meta_grid.grid(), meta_grid.level_meta_size(level), coverage, level)
+    }
+
+    fn of_groups(
+        grid: &Arc<TileGrid>,
+        group: (u32, u32),
+        coverage: Option<&'a Coverage>,
+        level: u8,
+    ) -> Result<Selection<'a>, TransformError> {
+        let (grid, cells, blocks) = (Arc::clone(grid), None, HashMap::new());
+        let mut selection = Selection { grid, coverage, level, group, cells, is_empty: false, blocks };
+        let grid = Arc::clone(&selection.grid);
         // A box that cannot be said in the grid's system bounds nothing: tiles are then asked about one by one.
         let bbox = coverage.and_then(|coverage| coverage.extent().bbox_in(grid.srs()).ok());
         if let Some(range) = bbox.and_then(|bbox| grid.level_range(&bbox, level).ok()) {
             match range.corners() {
                 Some((first, last)) => {
-                    selection.cells = Some(Cells { min_x: first.x, min_y: first.y, max_x: last.x, max_y: last.y });
+                    let (columns, rows) = group;
+                    let end = |n: u32, size: u32| (n / size * size).saturating_add(size - 1);
+                    selection.cells = Some(Cells {
+                        min_x: first.x / columns * columns,
+                        min_y: first.y / rows * rows,
+                        max_x: end(last.x, columns),
+                        max_y: end(last.y, rows),
+                    });
                 }
                 None => selection.is_empty = true,
             }
@@ -73,7 +101,8 @@ impl<'a> Selection<'a> {
         if self.cells.is_some_and(|cells| !cells.contains(tile.x, tile.y)) || self.grid.level(tile.z).is_none() {
             return Ok(false);
         }
-        let name = (tile.x / SIDE, tile.y / SIDE);
+        let group = (tile.x / self.group.0, tile.y / self.group.1);
+        let name = (group.0 / SIDE, group.1 / SIDE);
         let block = match self.blocks.get(&name) {
             Some(block) => *block,
             None => {
@@ -88,18 +117,38 @@ impl<'a> Selection<'a> {
         match block {
             Block::Inside => Ok(true),
             Block::Outside => Ok(false),
-            Block::Edge => coverage.intersects(&self.grid.tile_bbox(tile), self.grid.srs()),
+            Block::Edge => {
+                let (bbox, srs) = (self.bbox(group, group), self.grid.srs());
+                coverage.intersects(&bbox, srs).or_else(|error| match bbox.intersection(&self.grid.bbox()) {
+                    Some(part) => coverage.intersects(&part, srs),
+                    None => Err(error),
+                })
+            }
         }
     }
 
+    /// The box from one group to another.
+    fn bbox(&self, first: (u32, u32), last: (u32, u32)) -> Bbox {
+        let ((columns, rows), z) = (self.group, self.level);
+        let corner = |n: u32, size: u32| n.saturating_add(1).saturating_mul(size).saturating_sub(1);
+        let from = TileCoord::new(first.0 * columns, first.1 * rows, z);
+        let to = TileCoord::new(corner(last.0, columns), corner(last.1, rows), z);
+        self.grid.tile_bbox(from).union(&self.grid.tile_bbox(to))
+    }
+
     fn look(&self, coverage: &Coverage, (x, y): (u32, u32)) -> Block {
-        let first = TileCoord::new(x * SIDE, y * SIDE, self.level);
-        let last = TileCoord::new(first.x.saturating_add(SIDE - 1), first.y.saturating_add(SIDE - 1), self.level);
-        if !self.grid.contains_tile(first) || !self.grid.contains_tile(last) {
+        let first = (x.saturating_mul(SIDE), y.saturating_mul(SIDE));
+        let last = (first.0.saturating_add(SIDE - 1), first.1.saturating_add(SIDE - 1));
+        let last_tile = TileCoord::new(
+            last.0.saturating_add(1).saturating_mul(self.group.0) - 1,
+            last.1.saturating_add(1).saturating_mul(self.group.1) - 1,
+            self.level,
+        );
+        if !self.grid.contains_tile(last_tile) {
             // Beyond the grid boxes may have no image.
             return Block::Edge;
         }
-        let bbox = self.grid.tile_bbox(first).union(&self.grid.tile_bbox(last));
+        let bbox = self.bbox(first, last);
         match coverage.relation(&bbox, self.grid.srs()) {
             Ok(Relation::Inside) => Block::Inside,
             Ok(Relation::Beside) => Block::Outside,
@@ -144,6 +193,16 @@ mod tests {
                         assert_eq!(selection.has(tile).unwrap(), walked.contains(&tile), "{tile:?} {coverage:?}");
                     }
                     assert!(!walked.is_empty());
+                    for meta_size in [(4, 4), (3, 5)] {
+                        let meta_grid = MetaGrid::new(Arc::clone(&grid), meta_size, 0);
+                        let walk = TileWalk::over(&meta_grid, &[level], Some(coverage.clone()), 0).unwrap();
+                        let walked: HashSet<TileCoord> = walk.flat_map(|work| work.tiles).collect();
+                        let mut selection = Selection::of_meta_tiles(&meta_grid, Some(coverage), level).unwrap();
+                        for (x, y) in (0..1_u32 << level).flat_map(|x| (0..1_u32 << level).map(move |y| (x, y))) {
+                            let tile = TileCoord::new(x, y, level);
+                            assert_eq!(selection.has(tile).unwrap(), walked.contains(&tile), "{tile:?} {meta_size:?}");
+                        }
+                    }
                 }
             }
         }
