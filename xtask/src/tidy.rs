@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["config", "sources", "cache", "seeding", "polygons", "map", "client", "image", "grid", "trace"],
     ),
     ("mapproxy-http", &["core"]),
-    ("mapproxy-util", &["core", "http", "config", "logging", "seeding", "cache", "grid", "map", "client"]),
+    ("mapproxy-util", &["core", "http", "config", "logging", "seeding", "cache", "image", "grid", "map", "client"]),
     ("mapproxy-tests", &["core", "http", "config", "sources", "cache", "seeding", "map", "client", "image", "grid"]),
 ];
 

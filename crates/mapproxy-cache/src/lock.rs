@@ -19,6 +19,9 @@ use md5::{Digest as _, Md5};
 use crate::Permissions;
 use crate::fs::{FILE_MODE, explain, with_directory};
 
+/// The folder of lock files where none is configured: in that of the tiles, where these have one of their own.
+pub(crate) const TILE_LOCKS: &str = "tile_locks";
+
 /// Locks tiles between processes, a Python MapProxy's included, by lock files.
 #[derive(Clone, Debug)]
 pub struct TileLocker {

@@ -7,8 +7,10 @@
 
 mod address;
 mod autoconfig;
+mod cache_info;
 mod capabilities;
 mod check;
+mod convert;
 mod create;
 mod debug;
 mod defrag;
@@ -27,9 +29,10 @@ mod serve;
 mod serve_develop;
 mod served;
 mod server_options;
-#[allow(dead_code, reason = "of use to the commands that come next")]
+mod stored;
 mod tiles_wanted;
 pub mod util;
+mod verify;
 mod wms_capabilities;
 mod yaml_out;
 

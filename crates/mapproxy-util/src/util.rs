@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    FAILED, MISTAKEN, autoconfig, check, create, defrag, eprintln, export, generated, gridconf, grids, println, scales,
-    serve, serve_develop, wms_capabilities,
+    FAILED, MISTAKEN, autoconfig, cache_info, check, convert, create, defrag, eprintln, export, generated, gridconf,
+    grids, println, scales, serve, serve_develop, verify, wms_capabilities,
 };
 
 #[derive(Debug, Parser)]
@@ -49,6 +49,12 @@ enum Command {
     /// Write the bundles of compact caches anew without the bytes that are not in use
     #[command(name = "defrag-compact-cache")]
     DefragCompactCache(defrag::Arguments),
+    /// Count the tiles that caches have, by level and age
+    CacheInfo(cache_info::Arguments),
+    /// Look at every stored tile for faults
+    Verify(verify::Arguments),
+    /// Take the tiles of a cache over into another
+    Convert(Box<convert::Arguments>),
     /// Make a configuration of what a server or a file says of itself
     Autoconfig(autoconfig::Arguments),
     /// Write what shells need to complete command lines
@@ -82,6 +88,9 @@ pub fn main() -> ExitCode {
         Command::GridconfFromOgcapitilematrixset(arguments) => gridconf::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::DefragCompactCache(arguments) => defrag::run(arguments),
+        Command::CacheInfo(arguments) => cache_info::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments),
         Command::Autoconfig(arguments) => autoconfig::run(arguments),
         Command::Completions(arguments) => generated::completions(arguments),
         Command::Man(arguments) => generated::manuals(arguments),

@@ -514,3 +514,136 @@ fn completions_and_manuals_know_every_command() {
         assert!(status == Some(0) && help.contains("Usage: mapproxy-util"), "{command}: {help}");
     }
 }
+
+/// A cache with the tiles of three levels, and two others that can take them.
+fn with_tiles() -> (TempDir, String) {
+    let directory = temporary();
+    let config = write(
+        &directory,
+        "mapproxy.yaml",
+        "caches:
+  files: {grids: [GLOBAL_WEBMERCATOR], sources: [drawn], cache: {type: file, directory: ./files, directory_layout: tms}}
+  database: {grids: [GLOBAL_WEBMERCATOR], sources: [], cache: {type: mbtiles, filename: ./tiles.mbtiles}}
+  photos: {grids: [GLOBAL_WEBMERCATOR], sources: [], format: image/jpeg, cache: {type: compact, version: 2, directory: ./photos}}
+  nothing: {grids: [GLOBAL_GEODETIC], sources: [drawn], disable_storage: true}
+sources: {drawn: {type: debug}}
+layers: [{name: a, title: A, sources: [files]}]
+services: {demo: {}}
+globals: {cache: {base_dir: cache}}
+",
+    );
+    let seed = write(&directory, "seed.yaml", "seeds: {all: {caches: [files], levels: {to: 2}}}");
+    let seeded = std::process::Command::new(env!("CARGO_BIN_EXE_mapproxy-seed"))
+        .current_dir(directory.path())
+        .args(["-f", &config, "-s", &seed, "-qq"])
+        .output()
+        .unwrap();
+    assert!(seeded.status.success(), "{}", text(&seeded.stdout));
+    (directory, config)
+}
+
+#[test]
+fn verify_finds_and_removes_what_is_no_tile() {
+    let (directory, config) = with_tiles();
+    let well = said(&["verify", "-f", &config, "--cache", "files"]);
+    assert_eq!(well, (Some(0), "files in GLOBAL_WEBMERCATOR: 21 tiles, no fault\n".to_owned(), String::new()));
+    let tile = |path: &str| directory.path().join("files").join(path);
+    let whole = std::fs::read(tile("2/1/1.png")).unwrap();
+    std::fs::write(tile("2/1/1.png"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(tile("2/1/2.png"), "").unwrap();
+    std::fs::write(tile("1/0/0.txt"), "a note").unwrap();
+    let (status, out, _) = said(&["verify", "-f", &config]);
+    assert_eq!(status, Some(1), "{out}");
+    for told in
+        ["2/1/1.png: damaged: ", "2/1/2.png: damaged: ", "1/0/0.txt: no tile: ", "21 tiles, 2 damaged, 1 no tile\n"]
+    {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    assert!(tile("2/1/1.png").exists(), "only told");
+    // On other levels nothing is wrong, and what is no tile has no level.
+    assert_eq!(said(&["verify", "-f", &config, "--cache", "files", "--levels", "0,1"]).0, Some(0));
+    let (status, out, _) = said(&["verify", "-f", &config, "--cache", "files", "--remove", "--format", "json"]);
+    let last: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((status, &last["removed"], &last["faults"]), (Some(1), &2.into(), &2.into()));
+    assert!(!tile("2/1/1.png").exists() && tile("1/0/0.txt").exists());
+    assert_eq!(said(&["verify", "-f", &config, "--cache", "files"]).0, Some(0));
+    assert_eq!(said(&["verify", "-f", &config, "--cache", "nothing"]).0, Some(2));
+    assert_eq!(said(&["verify", "-f", &config, "--cache", "fils"]).0, Some(2));
+}
+
+#[test]
+fn verify_wonders_about_a_tile_of_one_colour_that_stands_alone() {
+    let (directory, config) = with_tiles();
+    let grey: Vec<u8> = {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 256, 256);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.write_header().unwrap().write_image_data(&[119; 256 * 256]).unwrap();
+        bytes
+    };
+    std::fs::write(directory.path().join("files/2/1/1.png"), &grey).unwrap();
+    let (status, out, _) = said(&["verify", "-f", &config, "--cache", "files"]);
+    assert!(out.contains("2/1/1.png: suspicious: all of it is #777777ff"), "{out}");
+    assert_eq!(status, Some(0), "it is no fault: {out}");
+    std::fs::write(directory.path().join("files/2/1/2.png"), &grey).unwrap();
+    let (_, out, _) = said(&["verify", "-f", &config, "--cache", "files"]);
+    assert!(out.contains("21 tiles, no fault"), "not the only one any more: {out}");
+}
+
+#[test]
+fn cache_info_counts_tiles_and_draws_where_they_are() {
+    let (directory, config) = with_tiles();
+    let pictures = directory.path().join("pictures");
+    std::fs::remove_file(directory.path().join("files/2/0/0.png")).unwrap();
+    let (status, out, _) =
+        said(&["cache-info", "-f", &config, "--cache", "files", "--picture", pictures.to_str().unwrap()]);
+    assert_eq!(status, Some(0), "{out}");
+    let levels: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(levels[4], ["2", "15", "93.75"], "{out}");
+    assert_eq!(levels[5][..2], ["all", "20"], "{out}");
+    let picture = std::fs::File::open(pictures.join("files-GLOBAL_WEBMERCATOR-02.png")).unwrap();
+    let mut reader = png::Decoder::new(std::io::BufReader::new(picture)).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels).unwrap();
+    let mut expected = [0; 16];
+    expected[0] = 255; // the grid counts from the north-west
+    assert_eq!(pixels, expected);
+    let (_, out, _) =
+        said(&["cache-info", "-f", &config, "--cache", "files", "--format", "json", "--bbox", "1,1,20,20"]);
+    let info: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let level = &info["caches"][0]["levels"][2];
+    assert_eq!((&level["tiles"], &level["of"]), (&1.into(), &1.into()), "{out}");
+}
+
+#[test]
+fn convert_copies_tiles_and_writes_them_in_the_format_of_the_new_cache() {
+    let (directory, config) = with_tiles();
+    let damaged = directory.path().join("files/1/1/1.png");
+    let whole = std::fs::read(&damaged).unwrap();
+    std::fs::write(&damaged, &whole[..100]).unwrap();
+    let convert = |more: &[&str]| said(&[&["convert", "-f", &config, "--from", "files"], more].concat());
+    let (status, out, _) = convert(&["--to", "database", "-n"]);
+    assert!(out.contains("20 tiles to be stored") && status == Some(1), "{out}");
+    let (status, out, err) = convert(&["--to", "database"]);
+    assert!(out.contains("20 tiles stored") && out.contains("0 were there, 1 damaged"), "{out}");
+    assert!(err.contains("1/1/1.png: ") && status == Some(1), "{err}");
+    std::fs::write(&damaged, &whole).unwrap();
+    let (status, out, _) = convert(&["--to", "database"]);
+    assert!(out.contains("1 tiles stored") && out.contains("20 were there, 0 damaged"), "it goes on: {out}");
+    assert_eq!(status, Some(0));
+    let (_, out, _) = said(&["verify", "-f", &config, "--cache", "database"]);
+    assert!(out.contains("21 tiles, no fault"), "{out}");
+    assert_eq!(convert(&["--to", "photos", "--levels", "2"]).0, Some(0));
+    let (_, out, _) = said(&["verify", "-f", &config, "--cache", "photos"]);
+    assert!(out.contains("16 tiles, no fault"), "as JPEG: {out}");
+    for (more, told) in [
+        (&["--to", "files"][..], "the same cache"),
+        (&["--to", "nothing"], "no such grid in common"),
+        (&["--to", "foto"], "cache foto not found. available: files,database"),
+        (&[], "missing required option --to"),
+    ] {
+        let (status, _, err) = convert(more);
+        assert!(status == Some(2) && err.contains(told), "{err}");
+    }
+}

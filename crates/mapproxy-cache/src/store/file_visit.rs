@@ -14,6 +14,7 @@ use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show}
 use super::{StoreError, TileMeta};
 use crate::TileKey;
 use crate::fs::{is_being_removed, temporary_of};
+use crate::lock::TILE_LOCKS;
 
 /// Folders below each other; the longest layout has seven, dimensions some more.
 const MAX_DEPTH: usize = 64;
@@ -91,7 +92,7 @@ impl<'a, 'v> FileWalk<'a, 'v> {
                 Some(_) => Ok(()),
             };
         }
-        if below == SINGLE_COLOR_TILES {
+        if below == SINGLE_COLOR_TILES || below == TILE_LOCKS {
             return Ok(());
         }
         if depth >= MAX_DEPTH {
@@ -260,6 +261,7 @@ mod tests {
             "tiles/3/1/5.png.lck",
             "tiles/time-2020/3/1/2.png",
             "tiles/single_color_tiles/ff0000.png",
+            "tiles/tile_locks/osm-0-0-0.lck",
             "tiles/.removed-4-1-1/0/0.png",
             "tiles/lost+found/x",
             "elsewhere/0/0.png",

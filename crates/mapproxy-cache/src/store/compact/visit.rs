@@ -13,6 +13,7 @@ use super::reader::{Found, OpenBundle};
 use super::{CompactStore, Version, failed};
 use crate::TileKey;
 use crate::fs::{is_being_removed, temporary_of};
+use crate::lock::TILE_LOCKS;
 use crate::store::layout::{Layout, dimensions_of};
 use crate::store::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, show};
 use crate::store::{StoreError, TileMeta};
@@ -62,6 +63,7 @@ impl CompactStore {
                         _ if is_being_removed(name) => {
                             other(Visited::Leftover { name: format!("{}/", path.display()) })?;
                         }
+                        _ if below == TILE_LOCKS => {}
                         Some(found) if level.is_some_and(|level| level != found) => {}
                         Some(_) => folders.push((path, below)),
                         // The first of the directories of dimensions has a hyphen.
