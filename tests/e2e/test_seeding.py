@@ -1,9 +1,13 @@
-"""The seeder in the world: a night of seeding in small."""
+"""The seeder in the world: a night of seeding in small, and the tiles of tasks against those of the original."""
 
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from harness.night import Night
+from harness.walks import Walks, difference
 
 
 def test_a_night_with_failures_a_dead_upstream_and_kills_ends_with_every_tile(seeder, folder):
@@ -35,3 +39,13 @@ def test_a_night_with_failures_a_dead_upstream_and_kills_ends_with_every_tile(se
         assert twice <= workers * kills, "what was stored is not asked for again"
     finally:
         night.close()
+
+
+@pytest.mark.parametrize("task", ["box", "utm and its polygon"])
+def test_tasks_make_the_tiles_that_the_original_makes(seeder, original, folder, task):
+    walks = Walks(folder)
+    try:
+        faults, tiles, in_order = difference(walks, seeder, [str(Path(original[0]).with_name("mapproxy-seed"))], task)
+        assert (faults, in_order) == ([], True) and tiles > 100
+    finally:
+        walks.close()
