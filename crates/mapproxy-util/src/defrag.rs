@@ -1,4 +1,5 @@
-//! `mapproxy-util defrag-compact-cache`: bundles are written anew without the bytes that nothing names any more.
+//! `mapproxy-util defrag-compact-cache`: bundles, and files of SQLite, are written anew without the bytes that nothing
+//! names any more.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,8 @@ use crate::{FAILED, Failure, MISTAKEN, eprintln, println};
 #[command(after_long_help = "\
 A tile that is stored again leaves its former bytes behind in the bundle. Servers may stay in use: bundles are locked as
 for storing tiles, written beside their place and exchanged. As much space is needed as the largest bundle takes.
+MBTiles, SQLite caches and GeoPackages are vacuumed: nobody else writes to them, or reads, meanwhile, and up to twice the
+size of the file is needed, in the directory for temporary files and in its own.
 
 Examples:
 
@@ -25,16 +28,16 @@ pub(crate) struct Arguments {
     /// The mapproxy.yaml
     #[arg(short = 'f', long = "mapproxy-conf", value_name = "CONF")]
     configuration: Option<PathBuf>,
-    /// Only bundles of which at least so many percent are not in use
+    /// Only bundles and files of which at least so many percent are not in use
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
     min_percent: f64,
-    /// Only bundles of which at least so many megabytes are not in use
+    /// Only bundles and files of which at least so many megabytes are not in use
     #[arg(long, value_name = "MB", default_value_t = 1.0)]
     min_mb: f64,
     /// Change nothing, only tell
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Only these caches, with commas between them [default: all compact caches]
+    /// Only these caches, with commas between them [default: all of type compact, mbtiles, sqlite, geopackage]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     caches: Vec<String>,
 }
@@ -48,10 +51,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(MISTAKEN, format_args!("ERROR: {}", error.diagnostics)))?;
     let mut compact: Vec<&str> = Vec::new();
     for (name, cache) in &caches.config().caches {
+        let in_large_files = |store: &CacheStore| {
+            matches!(
+                store,
+                CacheStore::Compact(_) | CacheStore::Mbtiles(_) | CacheStore::Sqlite(_) | CacheStore::Geopackage(_)
+            )
+        };
         let is_compact = |grid: &CacheGrid| match &grid.store {
-            CacheStore::Compact(_) => true,
-            CacheStore::Tiered(tiered) => matches!(*tiered.lowest, CacheStore::Compact(_)),
-            _ => false,
+            CacheStore::Tiered(tiered) => in_large_files(&tiered.lowest),
+            store => in_large_files(store),
         };
         if cache.grids.iter().any(is_compact) {
             compact.push(name);

@@ -647,3 +647,31 @@ fn convert_copies_tiles_and_writes_them_in_the_format_of_the_new_cache() {
         assert!(status == Some(2) && err.contains(told), "{err}");
     }
 }
+
+#[test]
+fn bundles_and_databases_are_written_anew_without_what_is_not_in_use() {
+    let (_directory, config) = with_tiles();
+    for to in ["photos", "database"] {
+        for _ in 0..2 {
+            let converted = said(&["convert", "-f", &config, "--from", "files", "--to", to, "--force"]);
+            assert_eq!(converted.0, Some(0), "{converted:?}");
+        }
+    }
+    let defrag = |more: &[&str]| {
+        said(&[&["defrag-compact-cache", "-f", &config, "--min-mb", "0", "--min-percent", "1"], more].concat())
+    };
+    let all_are = |out: &str, what: &str| out.lines().count() == 4 && out.lines().all(|line| line.ends_with(what));
+    let (status, out, _) = defrag(&["-n"]);
+    assert!(status == Some(0) && all_are(&out, " - defragmenting"), "{out}");
+    assert!(out.lines().next().unwrap().contains("] database:   1/1 ("), "{out}");
+    assert!(all_are(&defrag(&["-n"]).1, " - defragmenting"), "nothing was changed");
+    assert!(all_are(&defrag(&[]).1, " - defragmenting"));
+    let (_, out, _) = defrag(&[]);
+    assert!(all_are(&out, " - skipping"), "it is done: {out}");
+    for cache in ["photos", "database"] {
+        let (_, out, _) = said(&["verify", "-f", &config, "--cache", cache]);
+        assert!(out.contains("21 tiles, no fault"), "{out}");
+    }
+    let (status, out, _) = defrag(&["--caches", "files"]);
+    assert_eq!((status, out.lines().next()), (Some(1), Some("unknown caches: files")));
+}

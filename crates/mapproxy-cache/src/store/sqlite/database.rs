@@ -233,6 +233,30 @@ impl Database {
         Ok(value)
     }
 
+    /// Bytes of pages that hold nothing, and of all pages.
+    pub(super) fn unused(&self, options: &FileOptions) -> Result<(u64, u64), Trouble> {
+        self.read(options.timeout, |connection| {
+            let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let page = number("page_size")?;
+            let bytes = |pages: i64| u64::try_from(pages.saturating_mul(page)).unwrap_or(0);
+            Ok((bytes(number("freelist_count")?), bytes(number("page_count")?)))
+        })
+    }
+
+    /// Writes the file anew without pages that hold nothing. Who dies meanwhile leaves a journal, by which the next one to
+    /// open the file restores it. Needs up to twice the file's size on the disk for that time.
+    pub(super) fn vacuum(&self, options: &FileOptions) -> Result<(), Trouble> {
+        let deadline = Instant::now() + options.timeout;
+        let _turn = self.take_writer(deadline)?;
+        let counted = self.open_writer(OpenFlags::empty(), deadline)?;
+        loop {
+            match counted.connection.execute_batch("VACUUM").map_err(Trouble::from) {
+                Err(Trouble::Busy) if Instant::now() < deadline => std::thread::sleep(POLL),
+                result => return result,
+            }
+        }
+    }
+
     /// Removes the file with its log, or nothing if it stays locked.
     pub(super) fn remove_file(&self, options: &FileOptions) -> Result<(), Trouble> {
         if !self.path.exists() {

@@ -284,8 +284,27 @@ impl TileStore for SqliteStore {
         }
     }
 
-    fn defragment(&self, _: Defragment, _: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
-        Ok(false)
+    fn defragment(&self, wanted: Defragment, tell: &mut dyn FnMut(&Defragmented)) -> Result<bool, StoreError> {
+        let files = self.files.existing(None)?;
+        for (index, Part { entry, .. }) in files.iter().enumerate() {
+            let database = &entry.database;
+            let (unused, anew) = match database.unused(&self.options) {
+                Ok((unused, all)) => {
+                    let percent = unused as f64 / all.max(1) as f64 * 100.0;
+                    let is_wanted = unused > 0 && percent >= wanted.min_percent && unused >= wanted.min_bytes;
+                    let done = if is_wanted && !wanted.dry_run { database.vacuum(&self.options) } else { Ok(()) };
+                    ((unused, all), done.map(|()| is_wanted))
+                }
+                Err(trouble) => ((0, 0), Err(trouble)),
+            };
+            tell(&Defragmented {
+                number: (index + 1, files.len()),
+                name: database.path().display().to_string(),
+                unused,
+                anew: anew.map_err(|trouble| trouble.to_string()),
+            });
+        }
+        Ok(true)
     }
 
     fn level_folder(&self, _level: u8) -> Option<PathBuf> {

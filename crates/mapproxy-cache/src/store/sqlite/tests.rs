@@ -591,3 +591,35 @@ fn a_database_that_cannot_be_written_is_read_without_files_beside() {
     assert_eq!(loaded(&store, &key(0, 0, 1)).unwrap(), "tile");
     assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
 }
+
+#[test]
+fn files_are_written_anew_without_what_holds_nothing() {
+    let wal = FileOptions { wal: true, ..FileOptions::default() };
+    for (store, base) in
+        [mbtiles(FileOptions::default()), mbtiles(wal), levels(FileOptions::default(), None), geopackage(false)]
+    {
+        let body = "a tile ".repeat(3000);
+        for x in 0..64 {
+            store.store(&key(x, 1, 7), &tile(&body)).unwrap();
+        }
+        let gone: Vec<TileKey> = (0..60).map(|x| key(x, 1, 7)).collect();
+        store.remove_many(&gone).unwrap();
+        let defragment = |wanted: Defragment| {
+            let mut told = Vec::new();
+            assert!(store.defragment(wanted, &mut |file| told.push((file.unused, file.anew.clone()))).unwrap());
+            told
+        };
+        let all = Defragment { min_percent: 10.0, min_bytes: 1, dry_run: false };
+        let [((unused, size), Ok(true))] = defragment(Defragment { dry_run: true, ..all })[..] else {
+            panic!("a file")
+        };
+        assert!(unused > 60 * 20_000 && size > unused, "{unused} of {size}");
+        assert!(matches!(defragment(Defragment { min_bytes: 1 << 30, ..all })[..], [(_, Ok(false))]));
+        assert!(matches!(defragment(all)[..], [(_, Ok(true))]));
+        assert!(matches!(defragment(all)[..], [((0, left), Ok(false))] if left < size / 4));
+        assert_eq!(loaded(&store, &key(62, 1, 7)), Some(body.clone()), "readers that were open go on");
+        store.store(&key(1, 1, 7), &tile("new")).unwrap();
+        assert_eq!(loaded(&store, &key(1, 1, 7)).as_deref(), Some("new"));
+        drop(base);
+    }
+}
