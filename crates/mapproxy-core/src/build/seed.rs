@@ -434,7 +434,8 @@ caches:
 
     #[test]
     fn caches_are_there_without_layers_and_broken_ones_are_told_to_who_asks() {
-        let caches = AppBuilder::from_text(CONF, "/nowhere").caches().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let caches = AppBuilder::from_text(CONF, directory.path()).caches().unwrap();
         assert_eq!(caches.names().map(|name| &**name).collect::<Vec<_>>(), ["c", "unshown", "up", "down", "broken"]);
         assert!(caches.manager("unshown", "small").unwrap().is_some());
         assert!(caches.manager("unshown", "GLOBAL_GEODETIC").unwrap().is_none());
