@@ -484,10 +484,14 @@ coverages:
 ";
         let tasks = tasks(seed).unwrap();
         let boxes = tasks.seeds.iter().map(|planned| match planned {
-            Planned::Task(task) => task.coverage.as_ref().map(|coverage| coverage.extent().bbox.to_string()),
+            Planned::Task(task) => {
+                task.coverage.as_ref().map(|coverage| coverage.extent().bbox.to_array().map(f64::round))
+            }
             Planned::Empty(_) => None,
         });
-        assert_eq!(boxes.collect::<Vec<_>>(), [None, Some("0,0,1,1".to_owned()), Some("0,0,4,1".to_owned())]);
+        // In the grid's SRS, web mercator: a degree is 111,319 m at the equator.
+        let expected = |east: f64| Some([0.0, 0.0, east, 111_325.0]);
+        assert_eq!(boxes.collect::<Vec<_>>(), [None, expected(111_319.0), expected(445_278.0)]);
     }
 
     #[test]
