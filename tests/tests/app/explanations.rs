@@ -291,6 +291,8 @@ fn capabilities(bench: &Bench, version: &str) -> String {
 #[test]
 fn capabilities_say_what_can_be_asked_and_how_large_legends_are() {
     let bench = Bench::new();
+    capabilities(&bench, "1.1.1");
+    let known = bench.asked().len();
     for version in ["1.1.0", "1.1.1", "1.3.0"] {
         let text = capabilities(&bench, version);
         assert!(layer(&text, "text").starts_with("<Layer queryable=\"1\">"));
@@ -308,8 +310,12 @@ fn capabilities_say_what_can_be_asked_and_how_large_legends_are() {
         );
     }
     assert!(capabilities(&bench, "1.0.0").contains("<StyleURL>http://h/service?format=image%2Fpng&amp;layer=one"));
-    let asked = bench.asked();
-    assert_eq!(asked.len(), 4, "no legend is asked for again: {asked:?}");
+    let mut asked = bench.asked();
+    assert_eq!(asked.len(), known, "no legend is asked for again: {asked:?}");
+    // Two layers that share a legend may both have asked when neither had it.
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), 4, "{asked:?}");
 }
 
 #[test]
