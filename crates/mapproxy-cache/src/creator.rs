@@ -114,6 +114,12 @@ struct Encoded {
     single_color: Option<SingleColor>,
 }
 
+/// Told when no source is asked any more: what is left is work for this machine alone.
+pub(crate) type Asked<'a> = &'a (dyn Fn() + Sync);
+
+/// Nobody wants to know.
+const UNTOLD: Asked<'_> = &|| {};
+
 impl Creator {
     pub(crate) fn new(mode: Mode) -> Self {
         Creator { mode, flights: Flights::new(), locks: AtomicU32::new(0) }
@@ -195,17 +201,19 @@ impl TileManager {
     }
 
     /// Makes tiles (of one level), to be kept and not to be shown: those of which `look` still says that they are wanted
-    /// once nobody else is at them.
+    /// once nobody else is at them. `asked` is called when no source is asked any more.
     pub(crate) fn fill(
         &self,
         coords: &[TileCoord],
         dimensions: &Dimensions,
         look: impl Fn(&[TileCoord]) -> Result<Vec<bool>, MapError> + Sync,
+        asked: Asked<'_>,
     ) -> Result<Vec<Filled>, MapError> {
         let works = self.plan(coords, Purpose::Seed);
+        let asked = if works.len() == 1 { asked } else { UNTOLD };
         let answers = try_map(&works, self.options.creation.concurrent_creators, |work| {
             let wanted: Vec<TileCoord> = work.wanted.iter().map(|place| coords[*place]).collect();
-            self.fill_alone(&work.what, &wanted, dimensions, &look)
+            self.fill_alone(&work.what, &wanted, dimensions, &look, asked)
         })?;
         let mut filled = vec![Filled::Nothing; coords.len()];
         for (work, answers) in works.iter().zip(answers) {
@@ -222,6 +230,7 @@ impl TileManager {
         wanted: &[TileCoord],
         dimensions: &Dimensions,
         look: impl Fn(&[TileCoord]) -> Result<Vec<bool>, MapError>,
+        asked: Asked<'_>,
     ) -> Result<Vec<Filled>, MapError> {
         if let Some(renderd) = self.options.renderd.as_ref().filter(|_| dimensions.is_empty()) {
             self.ask_renderd(renderd, what, Purpose::Seed)?;
@@ -240,7 +249,7 @@ impl TileManager {
                 return Ok(vec![Filled::ByOthers; wanted.len()]);
             }
             let aim = Aim { purpose: Purpose::Seed, has_stale: false };
-            let made = self.draw(what, &still, dimensions, aim)?;
+            let made = self.draw(what, &still, dimensions, aim, asked)?;
             let filled = |(coord, lacks): (&TileCoord, bool)| {
                 if !lacks {
                     return Ok(Filled::ByOthers);
@@ -334,7 +343,7 @@ impl TileManager {
         oldest: Option<SystemTime>,
     ) -> Result<Made, MapError> {
         let locker = self.options.locker.as_ref().filter(|_| self.store_for(dimensions).is_some());
-        let Some(locker) = locker else { return self.draw(what, wanted, dimensions, aim) };
+        let Some(locker) = locker else { return self.draw(what, wanted, dimensions, aim, UNTOLD) };
         let made = {
             let _lock = self.lock(locker, what, dimensions)?;
             let keys: Vec<_> =
@@ -345,7 +354,7 @@ impl TileManager {
                     let tiles = wanted.iter().copied().zip(found.into_iter().map(Ok)).collect();
                     Ok(Made { tiles, complete: false })
                 }
-                None => self.draw(what, wanted, dimensions, aim),
+                None => self.draw(what, wanted, dimensions, aim, UNTOLD),
             }
         };
         self.clean_up_locks(locker);
@@ -395,19 +404,27 @@ impl TileManager {
         }
     }
 
-    fn draw(&self, what: &What, wanted: &[TileCoord], dimensions: &Dimensions, aim: Aim) -> Result<Made, MapError> {
+    fn draw(
+        &self,
+        what: &What,
+        wanted: &[TileCoord],
+        dimensions: &Dimensions,
+        aim: Aim,
+        asked: Asked<'_>,
+    ) -> Result<Made, MapError> {
         match what {
             What::Single(coord) if self.options.data.is_some() => {
                 Ok(Made { tiles: self.make_data(*coord, dimensions, aim)?, complete: true })
             }
             What::Single(coord) => {
                 let made = self.make_single(*coord, dimensions, aim)?;
+                asked();
                 let tiles = self.keep(made.into_iter().collect(), dimensions, aim.purpose)?;
                 Ok(Made { tiles, complete: true })
             }
-            What::Bulk(meta) => self.make_bulk(meta, wanted, dimensions, aim),
+            What::Bulk(meta) => self.make_bulk(meta, wanted, dimensions, aim, asked),
             What::Meta(meta) => {
-                let made = self.make_meta(meta, dimensions, aim)?;
+                let made = self.make_meta(meta, dimensions, aim, asked)?;
                 Ok(Made { tiles: self.keep(made, dimensions, aim.purpose)?, complete: true })
             }
         }
@@ -465,6 +482,7 @@ impl TileManager {
         wanted: &[TileCoord],
         dimensions: &Dimensions,
         aim: Aim,
+        asked: Asked<'_>,
     ) -> Result<Made, MapError> {
         let mut coords: Vec<TileCoord> = meta.tiles.iter().filter_map(|place| place.tile).collect();
         if aim.purpose == Purpose::Seed {
@@ -473,11 +491,11 @@ impl TileManager {
         }
         coords.sort_by_key(|coord| !wanted.contains(coord));
         let failure = std::sync::Mutex::new(None);
-        let asked = std::sync::Mutex::new(Vec::with_capacity(coords.len()));
+        let answers = std::sync::Mutex::new(Vec::with_capacity(coords.len()));
         let ended = try_map(&coords, self.options.creation.concurrent_creators, |coord| {
             match self.make_single(*coord, dimensions, aim) {
                 Ok(made) => {
-                    asked.lock().expect("nobody panics here").push((*coord, made));
+                    answers.lock().expect("nobody panics here").push((*coord, made));
                     Ok(())
                 }
                 Err(error) => {
@@ -486,10 +504,11 @@ impl TileManager {
                 }
             }
         });
-        let asked = asked.into_inner().expect("nobody panics here");
+        asked();
+        let answers = answers.into_inner().expect("nobody panics here");
         let failure = failure.into_inner().expect("nobody panics here");
-        let empty: Vec<_> = asked.iter().filter(|(_, made)| made.is_none()).map(|(coord, _)| *coord).collect();
-        let made = asked.into_iter().filter_map(|(_, made)| made).collect();
+        let empty: Vec<_> = answers.iter().filter(|(_, made)| made.is_none()).map(|(coord, _)| *coord).collect();
+        let made = answers.into_iter().filter_map(|(_, made)| made).collect();
         let mut tiles = self.keep(made, dimensions, aim.purpose)?;
         tiles.extend(empty.into_iter().map(|coord| (coord, Ok(Tile::EMPTY))));
         if let Some((coord, error)) = failure {
@@ -498,25 +517,30 @@ impl TileManager {
         Ok(Made { tiles, complete: ended.is_ok() && aim.purpose == Purpose::Serve })
     }
 
-    fn make_meta(&self, meta: &MetaTile, dimensions: &Dimensions, aim: Aim) -> Result<Vec<(Encoded, bool)>, MapError> {
+    fn make_meta(
+        &self,
+        meta: &MetaTile,
+        dimensions: &Dimensions,
+        aim: Aim,
+        asked: Asked<'_>,
+    ) -> Result<Vec<(Encoded, bool)>, MapError> {
         let grid = &self.options.grid;
-        let Some(image) = self.ask(meta.bbox, meta.size, dimensions, aim)? else { return Ok(Vec::new()) };
+        let image = self.ask(meta.bbox, meta.size, dimensions, aim)?;
+        asked();
+        let Some(image) = image else { return Ok(Vec::new()) };
         let failed = |error| MapError::Image { source_name: self.asked_name(), error };
         let cacheable = image.cacheable();
-        let pixels = image.pixels().map_err(failed)?;
+        let picture = image.pixels().map_err(failed)?;
         drop(image);
-        if pixels.size() != meta.size {
-            return Err(failed(wrong_size(pixels.size(), meta.size)));
+        if picture.size() != meta.size {
+            return Err(failed(wrong_size(picture.size(), meta.size)));
         }
-        let (coords, places): (Vec<_>, Vec<_>) =
-            meta.tiles.iter().filter_map(|place| Some((place.tile?, (place.x, place.y)))).unzip();
+        let places: Vec<_> = meta.tiles.iter().filter_map(|place| Some((place.tile?, (place.x, place.y)))).collect();
         let options = &self.options.image;
-        let pieces = tiles::cut(&pixels, &places, grid.tile_size(), options);
-        drop(pixels);
-        coords
+        places
             .into_par_iter()
-            .zip(pieces)
-            .map(|(coord, mut pixels)| {
+            .map(|(coord, place)| {
+                let mut pixels = tiles::cut(&picture, place, grid.tile_size(), options);
                 if let Some(watermark) = &self.options.watermark {
                     watermark.draw(&mut pixels, coord);
                 }

@@ -50,7 +50,16 @@ enum State {
 impl TileManager {
     /// Makes tiles of one level that are missing or too old, and stores them; best those of one meta tile, which are made
     /// together. All of them are stored when this returns, or it is an error.
-    pub fn make(&self, coords: &[TileCoord], dimensions: &Dimensions, making: Making) -> Result<MadeTiles, MapError> {
+    ///
+    /// `asked` may be called before: when the sources have answered, and decoding, cutting, encoding and storing are left.
+    /// Who limits what the sources are asked at once lets the next one ask then.
+    pub fn make(
+        &self,
+        coords: &[TileCoord],
+        dimensions: &Dimensions,
+        making: Making,
+        asked: &(dyn Fn() + Sync),
+    ) -> Result<MadeTiles, MapError> {
         let Some(store) = self.store_for(dimensions) else {
             let reason = "it keeps no tiles that could be made beforehand (disable_storage)".to_owned();
             return Err(MapError::Store { cache: Arc::clone(self.name()), reason });
@@ -86,7 +95,7 @@ impl TileManager {
             let states = self.states(store, coords, dimensions, oldest)?;
             Ok(states.into_iter().map(is_wanted).collect())
         };
-        let filled = self.fill(&wanted, dimensions, look)?;
+        let filled = self.fill(&wanted, dimensions, look, asked)?;
         for (coord, filled) in wanted.into_iter().zip(filled) {
             match filled {
                 Filled::Made(bytes) => tally.add(bytes),
@@ -138,6 +147,7 @@ impl MadeTiles {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
     use mapproxy_grid::{Bbox, Coverage};
@@ -152,7 +162,7 @@ mod tests {
     }
 
     fn make(cache: &TestCache, making: Making) -> Result<MadeTiles, MapError> {
-        cache.manager.make(&meta_tile(), &no_dimensions(), making)
+        cache.manager.make(&meta_tile(), &no_dimensions(), making, &|| {})
     }
 
     #[test]
@@ -170,6 +180,19 @@ mod tests {
         let made = make(&cache, Making::default()).unwrap();
         assert_eq!((made.made, made.kept, source.times_asked()), (1, 15, 2));
         assert!(cache.stored(TileCoord::new(6, 7, 4)).is_some());
+    }
+
+    #[test]
+    fn the_sources_are_done_with_before_anything_is_stored() {
+        let source = Arc::new(FakeSource::world());
+        let cache = cache(&[&source]).build();
+        let (told, stored) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
+        let asked = || {
+            told.fetch_add(source.times_asked() as u32, Ordering::SeqCst);
+            stored.store(cache.number_stored() as u32, Ordering::SeqCst);
+        };
+        cache.manager.make(&meta_tile(), &no_dimensions(), Making::default(), &asked).unwrap();
+        assert_eq!((told.into_inner(), stored.into_inner(), cache.number_stored()), (1, 0, 16));
     }
 
     #[test]

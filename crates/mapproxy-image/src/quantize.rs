@@ -58,35 +58,58 @@ fn exact_of<const N: usize>(pixels: &Pixels, colors: usize, key: impl Fn([u8; N]
     let mut palette: Vec<u32> = Vec::with_capacity(colors);
     let (data, _) = pixels.data().as_chunks::<N>();
     let mut indices = vec![0; data.len()];
-    let first = key(*data.first()?);
-    let (mut last, mut last_index) = (!first, 0);
-    for (index, &pixel) in indices.iter_mut().zip(data) {
+    each_run(data, |pixel, run| {
         let color = key(pixel);
-        // Neighbours are equal more often than not in drawn maps.
-        if color != last {
-            let mut hasher = FxHasher::default();
-            hasher.write_u32(color);
-            let mut slot = hasher.finish() as usize % SLOTS;
-            loop {
-                match table[slot] {
-                    (_, EMPTY) => {
-                        if palette.len() == colors {
-                            return None;
-                        }
-                        table[slot] = (color, palette.len() as u16);
-                        palette.push(color);
+        let mut hasher = FxHasher::default();
+        hasher.write_u32(color);
+        let mut slot = hasher.finish() as usize % SLOTS;
+        let index = loop {
+            match table[slot] {
+                (_, EMPTY) => {
+                    if palette.len() == colors {
+                        return None;
                     }
-                    (held, at) if held == color => {
-                        (last, last_index) = (color, at as u8);
-                        break;
-                    }
-                    _ => slot = (slot + 1) % SLOTS,
+                    table[slot] = (color, palette.len() as u16);
+                    palette.push(color);
                 }
+                (held, at) if held == color => break at as u8,
+                _ => slot = (slot + 1) % SLOTS,
             }
-        }
-        *index = last_index;
+        };
+        indices[run].fill(index);
+        Some(())
+    })?;
+    let palette: Vec<_> = palette.into_iter().map(u32::to_le_bytes).collect();
+    (!palette.is_empty()).then_some(Paletted { palette, indices })
+}
+
+/// Gives pixels and where each follows itself, looked at eight at once, until told to stop. Where few neighbours are
+/// equal, as in photos, each pixel is a run: to look costs more than it saves.
+#[inline(always)]
+fn each_run<const N: usize>(
+    data: &[[u8; N]],
+    mut run: impl FnMut([u8; N], std::ops::Range<usize>) -> Option<()>,
+) -> Option<()> {
+    let (mut pairs, mut equal) = (0, 0);
+    for part in data.chunks(64).step_by(61) {
+        pairs += part.len() - 1;
+        equal += part.windows(2).filter(|pair| pair[0] == pair[1]).count();
     }
-    Some(Paletted { palette: palette.into_iter().map(u32::to_le_bytes).collect(), indices })
+    if equal * 8 < pairs * 7 {
+        return data.iter().enumerate().try_for_each(|(at, pixel)| run(*pixel, at..at + 1));
+    }
+    let mut start = 0;
+    while let Some((&pixel, rest)) = data.get(start..).and_then(<[_]>::split_first) {
+        let mut end = start + 1;
+        if rest.first() == Some(&pixel) {
+            let many = [pixel; 8];
+            end += rest.as_chunks::<8>().0.iter().take_while(|next| **next == many).count() * many.len();
+            end += data[end..].iter().take_while(|next| **next == pixel).count();
+        }
+        run(pixel, start..end)?;
+        start = end;
+    }
+    Some(())
 }
 
 /// Fewer greys, evenly spread.
@@ -185,7 +208,11 @@ fn cube<const N: usize, C: Cells<N>>(pixels: &Pixels, colors: usize) -> Paletted
         let color = Moments::of(members).mean().map(|v| v.round() as u8);
         palette.push(color);
     }
-    let indices = data.iter().map(|&pixel| lookup[C::cell(pixel)]).collect();
+    let mut indices = vec![0; data.len()];
+    each_run(data, |pixel, run| {
+        indices[run].fill(lookup[C::cell(pixel)]);
+        Some(())
+    });
     Paletted { palette, indices }
 }
 
@@ -197,13 +224,16 @@ fn occupied<const N: usize, C: Cells<N>>(data: &[[u8; N]]) -> Vec<Entry> {
         if block > 0 {
             cells.fill(Sums::default());
         }
-        for &pixel in pixels {
+        each_run(pixels, |pixel, run| {
+            // No more than the pixels of a block.
+            let count = run.len() as u32;
             let sums = &mut cells[C::cell(pixel)];
-            sums.count += 1;
+            sums.count += count;
             for (sum, value) in sums.samples.iter_mut().zip(C::color(pixel)) {
-                *sum += u32::from(value);
+                *sum += count * u32::from(value);
             }
-        }
+            Some(())
+        });
         for (cell, sums) in cells.iter().enumerate().filter(|(_, sums)| sums.count > 0) {
             let count = sums.count as f32;
             entries.push(Entry { cell: cell as u32, count, mean: sums.samples.map(|sum| sum as f32 / count) });

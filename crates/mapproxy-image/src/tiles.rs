@@ -108,10 +108,9 @@ fn copy_rows<'a>(pixels: Pixels, mode: PixelMode, rows: impl Iterator<Item = &'a
     }
 }
 
-/// Cuts pieces of `tile_size` at the given left and top edges; what lies beyond the picture is background.
-pub fn cut(meta: &Pixels, places: &[(i64, i64)], tile_size: Size, options: &ImageOptions) -> Vec<Pixels> {
-    let fill = ground(options);
-    places.iter().map(|&(x, y)| meta.crop(x, y, tile_size, fill)).collect()
+/// Cuts a piece of `size` whose left and top edges are at `place`; what lies beyond the picture is background.
+pub fn cut(picture: &Pixels, place: (i64, i64), size: Size, options: &ImageOptions) -> Pixels {
+    picture.crop(place.0, place.1, size, ground(options))
 }
 
 #[cfg(test)]
@@ -173,9 +172,11 @@ mod tests {
         let data = (0..size.pixels() * 3).map(|i| (i * 31 % 251) as u8).collect();
         let meta = Pixels::new(size, PixelMode::Rgb, data);
         let options = ImageOptions::new(ImageFormat::png());
-        let pieces = cut(&meta, &[(0, 0), (16, 0), (0, 16), (16, 16)], Size::new(16, 16), &options);
-        let tiles: Vec<_> =
-            pieces.into_iter().map(|p| Some(MapImage::from_pixels(p, Arc::new(options.clone())))).collect();
+        let tile = |place| {
+            let piece = cut(&meta, place, Size::new(16, 16), &options);
+            Some(MapImage::from_pixels(piece, Arc::new(options.clone())))
+        };
+        let tiles = [(0, 0), (16, 0), (0, 16), (16, 16)].map(tile);
         let out = join(&tiles, 2, 2, Size::new(16, 16), &options, &mut |_, error| panic!("{error}"));
         assert!(out == meta);
     }

@@ -17,6 +17,7 @@ use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ use crate::{
 /// How a task is worked on.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Pieces of work at once.
+    /// Pieces of work whose sources are asked at once. Those that have their answers are finished meanwhile, as many as
+    /// there are cores.
     pub workers: usize,
     /// Only tiles that are there and too old are made; missing ones stay missing.
     pub only_stored: bool,
@@ -104,7 +106,8 @@ pub fn run(task: &SeedTask, agenda: &dyn Agenda, options: &RunOptions, observer:
     std::thread::scope(|scope| {
         let thread = |name: &str| std::thread::Builder::new().name(format!("mapproxy-{name}"));
         let mut workers = 0;
-        for _ in 0..options.workers.max(1) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..options.workers.max(1) + cores {
             workers += usize::from(thread("seed").spawn_scoped(scope, || run.work()).is_ok());
         }
         let has_taker = workers > 0 && thread("agenda").spawn_scoped(scope, || run.take_from_agenda()).is_ok();
@@ -142,6 +145,8 @@ struct Desk {
     waiting: BinaryHeap<Reverse<Waiting>>,
     /// Pieces that workers are at.
     working: usize,
+    /// Those of them whose sources are asked.
+    asking: usize,
     /// The agenda has no more.
     is_all: bool,
     ended: Option<Ended>,
@@ -154,6 +159,28 @@ struct Desk {
 struct Job {
     claim: Claim,
     tries: u32,
+}
+
+/// A piece of work may ask its sources.
+struct Turn<'a> {
+    run: &'a Run<'a>,
+    is_over: AtomicBool,
+}
+
+impl Turn<'_> {
+    /// They have answered: the next one may ask.
+    fn end(&self) {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            locked(&self.run.desk).asking -= 1;
+            self.run.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// Ordered by when it is due.
@@ -253,8 +280,8 @@ impl Run<'_> {
         }
     }
 
-    /// The next piece of work, that which is due to be tried again first.
-    fn take(&self) -> Option<Job> {
+    /// The next piece of work, that which is due to be tried again first, when it is its turn to ask its sources.
+    fn take(&self) -> Option<(Job, Turn<'_>)> {
         let mut desk = locked(&self.desk);
         loop {
             self.note_end(&mut desk);
@@ -264,12 +291,15 @@ impl Run<'_> {
             }
             let now = self.options.clock.now();
             let wait = desk.waiting.peek().map(|Reverse(first)| first.due.saturating_duration_since(now));
+            let is_full = desk.asking >= self.options.workers.max(1);
             let job = match wait {
+                _ if is_full => None,
                 Some(Duration::ZERO) => desk.waiting.pop().map(|Reverse(waiting)| waiting.job),
                 _ => desk.ready.pop_front(),
             };
             if let Some(job) = job {
                 desk.working += 1;
+                desk.asking += 1;
                 let tiles = &job.claim.work.tiles;
                 desk.at = tiles.first().copied().zip(tiles.last().copied());
                 // The agenda is asked for more when half of what was taken ahead is left.
@@ -278,7 +308,7 @@ impl Run<'_> {
                 if is_low {
                     self.changed.notify_all();
                 }
-                return Some(job);
+                return Some((job, Turn { run: self, is_over: AtomicBool::new(false) }));
             }
             // A clock of tests passes the time only when there is nothing else to do.
             let is_idle = desk.working == 0;
@@ -292,14 +322,14 @@ impl Run<'_> {
     }
 
     fn work(&self) {
-        while let Some(job) = self.take() {
+        while let Some((job, turn)) = self.take() {
             let entered = self.options.pace.enter(self.stop);
             if self.stop.is_asked() {
                 self.put_back(job);
                 continue;
             }
-            let made = self.make(&job);
-            drop(entered);
+            let made = self.make(&job, &turn);
+            drop((entered, turn));
             match made {
                 Ok(made) => self.is_done(&job, made),
                 Err(failure) => self.has_failed(job, failure),
@@ -307,12 +337,12 @@ impl Run<'_> {
         }
     }
 
-    fn make(&self, job: &Job) -> Result<MadeTiles, Failure> {
+    fn make(&self, job: &Job, turn: &Turn<'_>) -> Result<MadeTiles, Failure> {
         if self.options.dry_run {
             return Ok(MadeTiles::default());
         }
         let making = Making { oldest: self.oldest, only_stored: self.options.only_stored };
-        let made = || self.task.manager.make(&job.claim.work.tiles, &self.dimensions, making);
+        let made = || self.task.manager.make(&job.claim.work.tiles, &self.dimensions, making, &|| turn.end());
         match catch_unwind(AssertUnwindSafe(made)) {
             Ok(made) => made.map_err(|error| Failure::of(&error, self.options.tries)),
             Err(panic) => Err(Failure::panic(&*panic)),
@@ -563,7 +593,7 @@ fn judge(error: &MapError, tries: u32) -> (String, u32) {
 #[cfg(test)]
 mod tests {
     use std::collections::{HashMap, HashSet};
-    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use mapproxy_client::testkit::{ScriptedClient, failure};
     use mapproxy_client::{ClientError, ErrorKind, HttpClient};

@@ -38,6 +38,11 @@ mod yaml_out;
 
 use std::fmt;
 
+/// Keeps the memory of pictures for the next ones: with the C library's each megabyte comes from the kernel, page by page,
+/// and goes back to it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Usage was right, but something in the environment was not.
 const FAILED: u8 = 1;
 /// The configuration or the command line is wrong.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::pool::{Counted, Pool};
 use super::trouble::Trouble;
@@ -49,6 +49,9 @@ const LOOK_EVERY: u64 = 1000;
 /// transactions of a busy writer.
 const POLL: Duration = Duration::from_millis(2);
 
+/// So long the threads of this process let each other pass at a commit; then SQLite's locks decide.
+const COURTESY: Duration = Duration::from_millis(50);
+
 /// The same complaint about a file is made once in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -79,6 +82,15 @@ struct Reader {
 }
 
 #[derive(Debug, Default)]
+struct Readers {
+    idle: Vec<Reader>,
+    /// Threads that read now.
+    active: usize,
+    /// A thread is about to commit: new readers let it pass.
+    is_commit_due: bool,
+}
+
+#[derive(Debug, Default)]
 struct WriterSlot {
     taken: bool,
     connection: Option<(Counted, Identity)>,
@@ -93,7 +105,8 @@ pub(crate) struct Database {
     generation: AtomicU64,
     watch: Mutex<Watch>,
     looked: AtomicU64,
-    readers: Mutex<Vec<Reader>>,
+    readers: Mutex<Readers>,
+    readers_changed: Condvar,
     writer: Mutex<WriterSlot>,
     writer_is_free: Condvar,
     complained: Mutex<Option<(Discriminant<Trouble>, Instant)>>,
@@ -112,6 +125,7 @@ impl Database {
             watch: Mutex::default(),
             looked: AtomicU64::new(0),
             readers: Mutex::default(),
+            readers_changed: Condvar::new(),
             writer: Mutex::default(),
             writer_is_free: Condvar::new(),
             complained: Mutex::default(),
@@ -170,17 +184,44 @@ impl Database {
 
     fn try_read<T>(&self, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, Trouble> {
         let generation = self.generation();
-        let idle = locked(&self.readers).pop().filter(|reader| reader.generation == generation);
-        let reader = match idle {
+        let mut reading = self.begin_reading();
+        let reader = match reading.reader.take().filter(|reader| reader.generation == generation) {
             Some(reader) => reader,
             None => self.open_reader()?,
         };
         // A connection in trouble is closed.
         let value = work(&reader.counted.connection)?;
         if reader.generation == self.generation.load(Ordering::Acquire) {
-            locked(&self.readers).push(reader);
+            reading.reader = Some(reader);
         }
         Ok(value)
+    }
+
+    /// Waits for a commit that is due; it would lock us out, or we it.
+    fn begin_reading(&self) -> Reading<'_> {
+        let readers = locked(&self.readers);
+        let (mut readers, _) = self
+            .readers_changed
+            .wait_timeout_while(readers, COURTESY, |readers| readers.is_commit_due)
+            .unwrap_or_else(PoisonError::into_inner);
+        readers.active += 1;
+        Reading { database: self, reader: readers.idle.pop() }
+    }
+
+    /// Ends a transaction when no thread of this process reads. Where the file has a log nobody is in the way.
+    fn commit(&self, transaction: Transaction<'_>) -> rusqlite::Result<()> {
+        let mode: String = transaction.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        if mode == "wal" {
+            return transaction.commit();
+        }
+        let mut readers = locked(&self.readers);
+        readers.is_commit_due = true;
+        let waited = self.readers_changed.wait_timeout_while(readers, COURTESY, |readers| readers.active > 0);
+        drop(waited);
+        let committed = transaction.commit();
+        locked(&self.readers).is_commit_due = false;
+        self.readers_changed.notify_all();
+        committed
     }
 
     /// Runs `work` in a transaction of its own, alone among the threads of this process. A missing file is made first,
@@ -229,7 +270,7 @@ impl Database {
         connection.busy_timeout(deadline.saturating_duration_since(Instant::now()))?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
-        transaction.commit()?;
+        self.commit(transaction)?;
         Ok(value)
     }
 
@@ -296,7 +337,7 @@ impl Database {
 
     /// Closes what is not in use.
     pub(super) fn close_idle(&self) {
-        drop(std::mem::take(&mut *locked(&self.readers)));
+        drop(std::mem::take(&mut locked(&self.readers).idle));
         if let Ok(mut slot) = self.writer.try_lock() {
             slot.connection = None;
         }
@@ -454,6 +495,25 @@ impl Database {
         }
         slot.taken = true;
         Ok(Turn { database: self, connection: slot.connection.take() })
+    }
+}
+
+/// A thread that reads, with a connection that it may use.
+struct Reading<'a> {
+    database: &'a Database,
+    reader: Option<Reader>,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut readers = locked(&self.database.readers);
+        readers.active -= 1;
+        readers.idle.extend(self.reader.take());
+        let is_waited_for = readers.active == 0 && readers.is_commit_due;
+        drop(readers);
+        if is_waited_for {
+            self.database.readers_changed.notify_all();
+        }
     }
 }
 
