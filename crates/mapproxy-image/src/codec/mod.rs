@@ -5,6 +5,7 @@
 
 mod gif;
 mod jpeg;
+mod plain_png;
 pub(crate) mod png;
 mod runs;
 mod tiff;

@@ -6,6 +6,7 @@ use std::io::Cursor;
 
 use mapproxy_grid::Size;
 
+use super::plain_png::{self, PlainPng};
 use super::{Header, broken, in_mode, runs, within_limit};
 use crate::options::ModeOption;
 use crate::quantize::{self, Paletted};
@@ -98,14 +99,32 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
 
 /// Decodes, palettes unapplied.
 pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Raster, ImageError> {
-    let header = header(bytes)?;
-    let size = within_limit(header.size, max_pixels)?;
+    let size = within_limit(header(bytes)?.size, max_pixels)?;
+    let Some(PlainPng { samples, palette, transparency }) = plain_png::read(bytes, size) else {
+        return general(bytes, size);
+    };
+    match bytes[COLOR_TYPE] {
+        INDEXED => indexed(size, samples, palette, transparency),
+        0 => raster(size, ColorType::Grayscale, samples),
+        2 => raster(size, ColorType::Rgb, samples),
+        4 => raster(size, ColorType::GrayscaleAlpha, samples),
+        _ => raster(size, ColorType::Rgba, samples),
+    }
+}
+
+/// Where the header tells the colour type.
+const COLOR_TYPE: usize = 25;
+/// The colour type of pictures with a palette.
+const INDEXED: u8 = 3;
+
+/// Decodes anything that is a PNG, and says what is wrong with what is not.
+pub(super) fn general(bytes: &[u8], size: Size) -> Result<Raster, ImageError> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
     let bytes_allowed = usize::try_from(size.pixels().saturating_mul(8)).unwrap_or(usize::MAX);
     decoder.set_limits(Limits { bytes: bytes_allowed.saturating_add(1 << 20) });
     decoder.set_ignore_text_chunk(true);
-    let indexed = bytes.get(25) == Some(&3);
-    decoder.set_transformations(match indexed {
+    let is_indexed = bytes.get(COLOR_TYPE) == Some(&INDEXED);
+    decoder.set_transformations(match is_indexed {
         true => Transformations::IDENTITY,
         false => Transformations::EXPAND | Transformations::STRIP_16,
     });
@@ -117,21 +136,31 @@ pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Raster, ImageError
     if (frame.width, frame.height) != (size.width, size.height) {
         return Err(broken(format!("frame of {}x{} in a PNG of {size}", frame.width, frame.height)));
     }
-    if indexed {
+    if is_indexed {
         let info = reader.info();
-        let mut palette = Box::new([[0, 0, 0, 255]; 256]);
-        let colors = info.palette.as_deref().ok_or_else(|| broken("no palette"))?;
-        for (to, from) in palette.iter_mut().zip(colors.chunks_exact(3)) {
-            to[..3].copy_from_slice(from);
-        }
-        let alphas = info.trns.as_deref().unwrap_or_default();
-        for (to, &alpha) in palette.iter_mut().zip(alphas) {
-            to[3] = alpha;
-        }
+        let palette = info.palette.as_deref().unwrap_or_default();
         let indices = unpack(data, size, frame.bit_depth);
-        return Ok(Raster::Indexed { size, indices, palette, alpha: alphas.iter().any(|&alpha| alpha != 255) });
+        return indexed(size, indices, palette, info.trns.as_deref().unwrap_or_default());
     }
-    let mode = match frame.color_type {
+    raster(size, frame.color_type, data)
+}
+
+fn indexed(size: Size, indices: Vec<u8>, colors: &[u8], alphas: &[u8]) -> Result<Raster, ImageError> {
+    if colors.is_empty() {
+        return Err(broken("no palette"));
+    }
+    let mut palette = Box::new([[0, 0, 0, 255]; 256]);
+    for (to, from) in palette.iter_mut().zip(colors.chunks_exact(3)) {
+        to[..3].copy_from_slice(from);
+    }
+    for (to, &alpha) in palette.iter_mut().zip(alphas) {
+        to[3] = alpha;
+    }
+    Ok(Raster::Indexed { size, indices, palette, alpha: alphas.iter().any(|&alpha| alpha != 255) })
+}
+
+fn raster(size: Size, color: ColorType, mut data: Vec<u8>) -> Result<Raster, ImageError> {
+    let mode = match color {
         ColorType::Grayscale => PixelMode::L,
         ColorType::Rgb => PixelMode::Rgb,
         ColorType::Rgba => PixelMode::Rgba,
