@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// The mapproxy.yaml
     #[arg(short = 'f', long, value_name = "CONF_FILE")]
     pub(crate) proxy_conf: Option<PathBuf>,
-    /// How many meta tiles are made at a time
+    /// How many meta tiles are asked for at a time
     #[arg(short, long, value_name = "N", default_value = "2")]
     pub(crate) concurrency: NonZeroUsize,
     /// Only say what would be made or removed
