@@ -10,6 +10,7 @@ import argparse
 import collections
 import io
 import json
+import math
 import random
 import resource
 import shlex
@@ -138,7 +139,7 @@ class Upstream:
         handler.send_header("Content-Type", content_type)
         handler.send_header("Content-Length", str(len(body)))
         if retry_after is not None:
-            handler.send_header("Retry-After", str(max(1, round(retry_after))))
+            handler.send_header("Retry-After", str(max(1, math.ceil(retry_after))))
         handler.end_headers()
         handler.wfile.write(body)
 
