@@ -165,6 +165,12 @@ impl Client {
         self.answer()
     }
 
+    /// Whether the beginning of an answer is there, or comes in a moment.
+    pub(crate) fn has_answer(&mut self) -> bool {
+        self.stream().set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        self.stream().peek(&mut [0]).is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Status and headers.
     pub(crate) fn head(&mut self) -> Answer {
         self.stream().set_read_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -15,7 +15,7 @@ use crate::store::{StoredTile, TileData, TileMeta};
 const MAX_TILE_BYTES: usize = 256 << 20;
 
 /// How many tiles one statement removes: others may write in between.
-const REMOVED_AT_ONCE: u32 = 2000;
+const REMOVED_AT_ONCE: u32 = 10_000;
 
 /// Bytes of tiles that a list has in memory, but for the last one.
 const BYTES_AT_ONCE: usize = 4 << 20;
