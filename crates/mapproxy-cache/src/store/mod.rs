@@ -90,7 +90,7 @@ pub enum AtOnce {
 }
 
 /// A store that cannot read or write.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{action} {what}: {reason}")]
 pub struct StoreError {
     /// `read`, `write`, `remove`, …

@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use mapproxy_grid::TileCoord;
 use mapproxy_map::Dimensions;
 
 use super::database::Database;
+use super::gathering::Gathering;
 use super::pool::Pool;
 use crate::TileKey;
 use crate::fs::{explain, parent};
-use crate::store::StoreError;
 use crate::store::layout::{dimension_directories, dimensions_of};
+use crate::store::{StoreError, TileData};
 
 /// A file of a store.
 #[derive(Debug)]
@@ -26,7 +28,12 @@ pub(super) struct Entry {
     pub(super) verified: AtomicU64,
     /// The generation of the file that has all tables.
     pub(super) prepared: AtomicU64,
+    /// Tiles on their way into it.
+    pub(super) gathering: Gathering<Tiles, StoreError>,
 }
+
+/// Tiles that one thread writes.
+pub(super) type Tiles = Vec<(TileCoord, TileData)>;
 
 /// A file that exists.
 #[derive(Debug)]
@@ -180,7 +187,8 @@ impl Files {
 
     fn open(&self, path: &Path) -> Arc<Entry> {
         let database = self.pool.database(path);
-        Arc::new(Entry { database, verified: AtomicU64::new(0), prepared: AtomicU64::new(0) })
+        let (verified, prepared) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Entry { database, verified, prepared, gathering: Gathering::default() })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tiles in SQLite files: `mbtiles`, `sqlite` (a file for each level) and `geopackage`.
 //!
 //! A cached tile is one look-up by a prepared statement on a connection that stays open; several tiles are several of
-//! them in one transaction. A file has one writer in this process, which keeps the tiles of a meta tile in one
-//! transaction; between processes SQLite's locks decide, and whoever finds the file locked tries again until
+//! them in one transaction. A file has one writer in this process, which keeps the tiles of a meta tile, and those that
+//! other threads have put down meanwhile, in one transaction; between processes SQLite's locks decide, and whoever finds the file locked tries again until
 //! `sqlite_timeout` is over. What cannot be read because the file is damaged counts as missing, and is told in the log;
 //! no file of a person's is ever removed or mended.
 //!
@@ -13,6 +13,7 @@
 pub mod contents;
 mod database;
 mod files;
+mod gathering;
 pub mod geopackage;
 pub mod levels;
 pub mod mbtiles;
@@ -36,7 +37,8 @@ use rusqlite::Connection;
 pub use database::FileOptions;
 pub use pool::Pool;
 
-use self::files::{Entry, Files, Part};
+use self::files::{Entry, Files, Part, Tiles};
+use self::gathering::Batch;
 use self::table::{After, Content, Listed, Table};
 use self::trouble::Trouble;
 use super::compact::{Defragment, Defragmented};
@@ -397,12 +399,14 @@ impl TileStore for SqliteStore {
     fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
         let now = time::to_local(SystemTime::now());
         for (entry, members) in self.by_file(tiles.iter().map(|(key, _)| key))? {
-            self.write(&entry, |connection| {
-                members.iter().try_for_each(|index| {
-                    let (key, tile) = &tiles[*index];
-                    self.table.store(connection, key.coord, tile, &now)
+            let own = members.iter().map(|index| (tiles[*index].0.coord, tiles[*index].1.clone())).collect();
+            let written = entry.gathering.write(own, self.options.timeout, |batches| {
+                self.write(&entry, |connection| {
+                    let mut all = batches.iter().flat_map(|batch: &Arc<Batch<Tiles, StoreError>>| &batch.content);
+                    all.try_for_each(|(coord, tile)| self.table.store(connection, *coord, tile, &now))
                 })
-            })?;
+            });
+            written.unwrap_or_else(|| Err(failed("write", &entry, &Trouble::Busy)))?;
         }
         Ok(())
     }
