@@ -1,19 +1,19 @@
-"""Servers are killed, disks are full, answers break off, many write at once: what is in the cache afterwards?"""
+"""Servers and seeders are killed, disks are full, answers break off, many write at once: what is in the cache afterwards?"""
 
 import itertools
 import re
 
 import pytest
 
-from harness.faults import LEVEL, Trial, seconds_of_work, with_limited_files, without_privileges
+from harness.faults import LEVEL, Seeding, Trial, seconds_of_work, with_limited_files, without_privileges
 
 
 @pytest.fixture
 def trial(command, folder):
     trials = []
 
-    def make(store, **options):
-        made = Trial(command, folder, store, **options)
+    def make(store, kind=Trial, **options):
+        made = kind(command, folder, store, **options)
         trials.append(made)
         return made
 
@@ -44,6 +44,15 @@ def test_killed_servers_leave_whole_tiles_and_lose_none(trial):
             assert server.get(f"/wmts/c/GLOBAL_WEBMERCATOR/{LEVEL}/{x}/{y}.png").status == 200
     server.stop()
     assert [name for name in assert_all_is_well(one) if not name.endswith(".lck")] == []
+
+
+@pytest.mark.parametrize("store", ["geopackage", "compact2"])
+def test_killed_seeders_leave_whole_tiles_and_the_last_run_makes_the_rest(trial, seeder, store):
+    one = trial(store, Seeding, seeder=seeder, area=range(120, 136))
+    ended = [one.seed("--continue", kill_after=moment) for moment in (0.02, 0.1, 0.3)]
+    assert ended == [False] * 3 and one.seed("--continue")
+    leftovers = assert_all_is_well(one, least=len(one.tiles))
+    assert [name for name in leftovers if not name.endswith(".lck")] == []
 
 
 def test_answers_that_break_off_are_never_stored(trial):

@@ -1,17 +1,24 @@
-"""Faults, injected and counted: what becomes of the tiles of a cache when its servers are killed, when the disk is full,
-when the upstream server breaks off, when many processes share it.
+"""Faults, injected and counted: what becomes of the tiles of a cache when its servers or its seeder are killed, when the
+disk is full, when the upstream server breaks off, when many processes share it.
 
     python -m harness.faults --server '…/mapproxy-util' --store file --kills 1000
+    python -m harness.faults --seed '…/mapproxy-seed' --store file --kills 1000
 
 The upstream server draws each tile of one level in a colour of its own, over noise that makes its file large. So a tile
-can be found out to be cut off, or to be another's. A tile is lost if a client got it with leave to keep it, and the store
-does not have it afterwards; it is wrong if it does not decode, or shows another place.
+can be found out to be cut off, or to be another's. A tile is lost if a client got it with leave to keep it, or a seeder
+said that all is done, and the store does not have it afterwards; it is wrong if it does not decode, or shows another place.
+
+With `--seed` the seeder is killed in place of servers, and started again until it comes to its end; then the cache is
+looked at, and the next one begun. With `--server` or `--original` beside it, servers fill the same cache meanwhile.
 """
 
 import argparse
 import collections
 import contextlib
+import functools
 import io
+import itertools
+import json
 import os
 import random
 import re
@@ -64,6 +71,18 @@ STORES = {
     "tiered": "{type: tiered, tiers: [{type: memory, max_size: 16MB}, {type: file, directory: near, max_size: 20MB}, "
     "{type: file, directory: cache/c, directory_layout: tms}]}",
 }
+
+LEFTOVERS = re.compile(r"\.tmp-|\.lck$|-journal$|-wal$|-shm$")
+
+# Columns and rows that are seeded: where four bundles meet.
+AREA = range(112, 144)
+
+SEED = """\
+seeds:
+  square: {{caches: [c], levels: [{level}], coverages: [square]}}
+coverages:
+  square: {{bbox: [{left}, {bottom}, {right}, {top}], srs: 'EPSG:3857'}}
+"""
 
 
 def colour(x, y):
@@ -176,6 +195,7 @@ class Trial:
 
     def __init__(self, command, folder, store, breaking=0):
         self.command, self.folder, self.store = command, Path(folder), store
+        self.area = range(TILES)
         self.map = Map(breaking)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "cache").mkdir(exist_ok=True)
@@ -195,7 +215,7 @@ class Trial:
         with self.lock:
             if self.kept and self.random.random() < 0.3:
                 return self.random.choice(list(self.kept)[-500:])
-            return self.random.randrange(TILES), self.random.randrange(TILES)
+            return self.random.choice(self.area), self.random.choice(self.area)
 
     def ask(self, server, until):
         """Asks for tiles until told to stop, or the server is gone."""
@@ -279,8 +299,62 @@ class Trial:
 
     def leftovers(self):
         """Files that are no tiles: temporary ones and locks."""
-        pattern = re.compile(r"\.tmp-|\.lck$|-journal$")
-        return [str(path) for path in self.folder.rglob("*") if path.is_file() and pattern.search(path.name)]
+        return [str(path) for path in self.folder.rglob("*") if path.is_file() and LEFTOVERS.search(path.name)]
+
+
+class Seeding(Trial):
+    """One cache that is filled by a seeder, which is killed."""
+
+    def __init__(self, command, folder, store, seeder, area=AREA):
+        super().__init__(command, folder, store)
+        self.seeder, self.area, self.tiles = seeder, area, set(itertools.product(area, area))
+        west, east = (number * 2 * HALF / TILES - HALF for number in (area.start, area.stop))
+        box = {"left": west, "bottom": -east, "right": east, "top": -west}
+        (self.folder / "seed.yaml").write_text(SEED.format(level=LEVEL, **box))
+
+    def seed(self, *options, kill_after=None):
+        """A run of the seeder. False if it did not come to its end before it was killed, or within 90 seconds."""
+        command = [*self.seeder, "-f", self.config.name, "seed.yaml", "--progress", "json", "-c", "4", *options]
+        told = self.folder / "seed.log"
+        with open(told, "wb") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            status = process.wait(90 if kill_after is None else kill_after)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if kill_after is None:
+                self.faults.append("a run that nobody killed did not end")
+            return False
+        with self.lock:
+            self.statuses[f"end {status}"] += 1
+            self.kept |= self.tiles if status == 0 else set()
+        self.look_at(status, told.read_text(errors="replace"))
+        return True
+
+    def look_at(self, status, told):
+        """Whether a run that came to its end says so, and what it and those before it have told adds up."""
+        before = sum(map(int, re.findall(r"Continued: (\d+) tiles", told)))
+        events = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        ended = events[-1] if events and events[-1]["event"] == "ended" else collections.Counter()
+        looked_at, good = before + ended["tiles"], before + ended["made"] + ended["kept"]
+        is_remembered = (self.folder / ".mapproxy_seed_progress").exists()
+        if status != 0 or is_remembered or not looked_at == good == len(self.tiles):
+            self.faults.append(f"end {status}, {looked_at} tiles looked at, {good} good, {is_remembered=}: {told[-500:]}")
+
+    def kill_until_full(self, kills):
+        """Runs that are killed until one comes to its end, after the last kill at the latest; how many were killed."""
+        # Who begins anew finds what those before have missed: with some caches nobody does.
+        anew = random.choice((0, 0.25))
+        for killed in range(kills):
+            # In its beginning, or anywhere.
+            moment = random.uniform(0, random.choice((0.05, 0.3, 0.8)))
+            if self.seed(*([] if random.random() < anew else ["--continue"]), kill_after=moment):
+                return killed
+        self.seed("--continue")
+        return kills
 
 
 def bundles(folder, version):
@@ -330,35 +404,66 @@ def seconds_of_work(trial, seconds, *servers):
 
 
 def report(fault, times, trial):
-    stored, lost, wrong, leftovers = trial.check()
-    answers = " ".join(f"{status}:{count}" for status, count in sorted(trial.statuses.items()))
-    print(f"| {trial.store} | {fault} | {times} | {stored} | {lost} | {wrong} | {len(leftovers)} | {answers} |", flush=True)
-    for line in trial.faults[:5] + leftovers[:3]:
+    return write(trial.store, fault, times, trial.check(), trial.statuses, trial.faults)
+
+
+def write(store, fault, times, found, statuses, faults):
+    stored, lost, wrong, leftovers = found
+    answers = " ".join(f"{status}:{count}" for status, count in sorted(statuses.items(), key=str))
+    kinds = collections.Counter(LEFTOVERS.search(name).group() for name in leftovers)
+    left = " ".join(f"{kind}:{count}" for kind, count in sorted(kinds.items())) or 0
+    print(f"| {store} | {fault} | {times} | {stored} | {lost} | {wrong} | {left} | {answers} |", flush=True)
+    for line in faults[:5] + leftovers[:3]:
         print(f"    {line}", flush=True)
     return lost, wrong
 
 
+def kill_seeders(store, kills, trial, beside):
+    """Caches filled by seeders that are killed, one cache after the other, to the first fault."""
+    killed, found = 0, (0, 0, 0, [])
+    statuses, faults = collections.Counter(), []
+    while killed < kills and not faults:
+        with trial() as one:
+            servers = [one.start(command) for command in beside]
+            with one.clients(*servers) if servers else contextlib.nullcontext():
+                killed += one.kill_until_full(kills - killed)
+            for server in servers:
+                server.stop()
+            found = [before + more for before, more in zip(found, one.check())]
+        statuses += one.statuses
+        faults += one.faults
+    fault = f"kill -9 of seeders, {len(beside)} servers beside" if beside else "kill -9 of seeders"
+    return write(store, fault, killed, found, statuses, faults)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--server", required=True, type=shlex.split, help="command of mapproxy-util")
+    parser.add_argument("--server", type=shlex.split, help="command of mapproxy-util")
+    parser.add_argument("--seed", type=shlex.split, help="command of mapproxy-seed, to be killed in place of servers")
     parser.add_argument("--original", type=shlex.split, help="command of MapProxy 7.0.0, to share the cache with")
     parser.add_argument("--store", choices=STORES, default="file")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=10, help="how long the other faults last")
     options = parser.parse_args()
+    if not (options.server or options.seed):
+        parser.error("one of --server and --seed is needed")
     print("| store | fault | times | tiles stored | lost | wrong | leftovers | answers |\n|---|---|--:|--:|--:|--:|--:|---|")
     bad = 0
 
     @contextlib.contextmanager
-    def trial(**more):
+    def trial(kind=Trial, **more):
         folder = Path(tempfile.mkdtemp(prefix="faults-"))
-        made = Trial(options.server, folder, options.store, **more)
+        made = kind(options.server, folder, options.store, **more)
         try:
             yield made
         finally:
             made.close()
             shutil.rmtree(folder)
 
+    sharing = [command for command in (options.server, options.server, options.original) if command]
+    if options.seed:
+        seeding = functools.partial(trial, Seeding, seeder=options.seed)
+        raise SystemExit(1 if sum(kill_seeders(options.store, options.kills, seeding, sharing)) else 0)
     with trial() as one:
         for _ in range(options.kills):
             one.kill()
@@ -389,9 +494,7 @@ def main():
         else:
             print("    no file system may be mounted here")
     with trial() as one:
-        servers = [one.start(), one.start()]
-        if options.original:
-            servers.append(one.start(options.original))
+        servers = [one.start(command) for command in sharing]
         seconds_of_work(one, options.seconds, *servers)
         for server in servers:
             server.stop()
