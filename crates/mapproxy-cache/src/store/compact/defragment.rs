@@ -2,7 +2,8 @@
 //!
 //! A bundle is locked as for writing, written beside its place and renamed: who has the old one open goes on reading it,
 //! and notices the new one as any other that was exchanged. With version 1, whose index is a file of its own, the index is
-//! taken away first and comes back last: in between a bundle has no tiles, rather than wrong ones.
+//! taken away first and comes back last: in between a bundle has no tiles, rather than wrong ones. A bundle without tiles is
+//! removed, as the original removes it.
 
 use std::cell::RefCell;
 use std::fs;
@@ -38,7 +39,7 @@ pub struct Defragmented {
     pub name: String,
     /// Bytes not in use, and all bytes.
     pub unused: (u64, u64),
-    /// It was written anew, or would be; `Err`: it could not be read, and stays as it is.
+    /// It was written anew or, being without tiles, removed, or would be; `Err`: it could not be read, and stays as it is.
     pub anew: Result<bool, String>,
 }
 
@@ -107,10 +108,18 @@ impl CompactStore {
         let all = fs::metadata(version.tiles_path(path))?.len();
         let unused = all.saturating_sub(used);
         let percent = unused as f64 / all.max(1) as f64 * 100.0;
-        if unused == 0 || percent < wanted.min_percent || unused < wanted.min_bytes {
+        let gains = unused > 0 || tiles.is_empty();
+        if !gains || percent < wanted.min_percent || unused < wanted.min_bytes {
             return Ok(Ok((unused, all, false)));
         }
         if wanted.dry_run {
+            return Ok(Ok((unused, all, true)));
+        }
+        if tiles.is_empty() {
+            if version == Version::V1 {
+                fs::remove_file(version.index_path(path))?;
+            }
+            fs::remove_file(version.tiles_path(path))?;
             return Ok(Ok((unused, all, true)));
         }
         match self.write_anew(path, key, &bundle, &tiles)? {

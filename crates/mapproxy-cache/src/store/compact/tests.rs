@@ -124,6 +124,38 @@ fn a_bundle_written_anew_has_its_tiles_and_nothing_else() {
 }
 
 #[test]
+fn a_bundle_without_tiles_is_removed_when_it_would_be_written_anew() {
+    for version in BOTH {
+        let (store, _base) = store(version);
+        for x in 0..5 {
+            store.store(&key(x, 1, 3), &numbers(5000, x)).unwrap();
+            store.remove(&key(x, 1, 3)).unwrap();
+        }
+        let other = store_in(&store.options.directory, version);
+        assert_eq!(loaded(&other, &key(3, 1, 3)), None, "it is open elsewhere");
+        let (index, tiles) = files(&store);
+        let run = |min_bytes, dry_run| {
+            let mut told = Vec::new();
+            let wanted = Defragment { min_percent: 0.0, min_bytes, dry_run };
+            store.defragment(wanted, &mut |one: &Defragmented| told.push(one.anew.clone().unwrap())).unwrap();
+            told
+        };
+        assert_eq!((run(1 << 20, false), run(0, true)), (vec![false], vec![true]));
+        assert!(index.exists() && tiles.exists());
+        assert_eq!(run(0, false), [true]);
+        assert!(!index.exists() && !tiles.exists(), "{version:?}");
+        assert_eq!(run(0, false), [false; 0]);
+        for (writer, x) in [(&other, 3), (&store, 4)] {
+            writer.store(&key(x, 1, 3), &numbers(700, x)).unwrap();
+        }
+        for store in [&store, &other] {
+            assert_eq!(loaded(store, &key(3, 1, 3)), Some(numbers(700, 3).bytes));
+            assert_eq!(loaded(store, &key(4, 1, 3)), Some(numbers(700, 4).bytes));
+        }
+    }
+}
+
+#[test]
 fn reading_and_removing_create_nothing() {
     for version in BOTH {
         let (store, base) = store(version);
