@@ -1,11 +1,14 @@
 //! Levels above or below as a source for missing tiles (`upscale_tiles`, `downscale_tiles`).
 //!
 //! Tiles of the next level are loaded like any others, created by the sources if they have something there; what is
-//! missing on that level, too, is looked for one level further on.
+//! missing on that level, too, is looked for one level further on. With `cache_rescaled_tiles`, the tiles of the levels in
+//! between are kept, too: their neighbours need them next.
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use mapproxy_grid::TileCoord;
 use mapproxy_image::{ImageError, MapImage, tiles, transform};
 use mapproxy_map::{Dimensions, MapError, Purpose};
@@ -37,20 +40,28 @@ impl TileManager {
         let (Rescaling::Up(steps) | Rescaling::Down(steps)) = rescaling;
         let Some(image) = self.rescaled(coord, steps, &search)? else { return Ok(None) };
         let encoded = image.encode(&self.options.image).map_err(|error| self.image_failed(error))?;
-        let cacheable = search.cacheable.get();
-        let mut modified = None;
-        if self.options.cache_rescaled_tiles
-            && cacheable
-            && let Some(store) = self.store_for(dimensions)
-        {
-            let key = TileKey { coord, dimensions: Arc::clone(dimensions) };
-            match store.store(&key, &TileData { bytes: encoded.bytes.clone(), single_color: None }) {
-                Ok(()) => modified = store.metadata(&key).ok().flatten().and_then(|meta| meta.modified),
-                Err(error) if purpose == Purpose::Seed => return Err(self.store_failed(&error)),
-                Err(error) => self.is_unkept("a rescaled tile is served but not kept", &error.reason, &error),
-            }
+        let modified = self.keep_rescaled(coord, &encoded.bytes, &search)?;
+        Ok(Some(Tile { bytes: Some(encoded.bytes), modified, cacheable: search.cacheable.get() }))
+    }
+
+    /// Stores a rescaled tile if that is wished, and tells when that was.
+    fn keep_rescaled(
+        &self,
+        coord: TileCoord,
+        bytes: &Bytes,
+        search: &Search<'_>,
+    ) -> Result<Option<SystemTime>, MapError> {
+        if !self.options.cache_rescaled_tiles || !search.cacheable.get() {
+            return Ok(None);
         }
-        Ok(Some(Tile { bytes: Some(encoded.bytes), modified, cacheable }))
+        let Some(store) = self.store_for(search.dimensions) else { return Ok(None) };
+        let key = TileKey { coord, dimensions: Arc::clone(search.dimensions) };
+        match store.store(&key, &TileData { bytes: bytes.clone(), single_color: None }) {
+            Ok(()) => return Ok(store.metadata(&key).ok().flatten().and_then(|meta| meta.modified)),
+            Err(error) if search.purpose == Purpose::Seed => return Err(self.store_failed(&error)),
+            Err(error) => self.is_unkept("a rescaled tile is served but not kept", &error.reason, &error),
+        }
+        Ok(None)
     }
 
     fn rescaled(&self, coord: TileCoord, steps: u8, search: &Search<'_>) -> Result<Option<MapImage>, MapError> {
@@ -76,7 +87,12 @@ impl TileManager {
         let image = |tile: Tile| Some(MapImage::from_encoded(tile.bytes?, Arc::clone(options)));
         let mut parts: Vec<_> = loaded.tiles.into_iter().map(image).collect();
         for (place, coord) in loaded.missing {
-            parts[place] = self.rescaled(coord, steps - 1, search)?;
+            let Some(part) = self.rescaled(coord, steps - 1, search)? else { continue };
+            if self.options.cache_rescaled_tiles {
+                let encoded = part.encode(&self.options.image).map_err(|error| self.image_failed(error))?;
+                self.keep_rescaled(coord, &encoded.bytes, search)?;
+            }
+            parts[place] = Some(part);
         }
         if parts.iter().all(Option::is_none) {
             return Ok(None);
@@ -154,6 +170,39 @@ mod tests {
         let tile = cache.load(TILE).unwrap();
         let kept = cache.load_kept(TILE).unwrap();
         assert_eq!((kept.bytes, kept.modified), (tile.bytes, tile.modified));
+    }
+
+    #[test]
+    fn tiles_of_the_levels_in_between_are_kept_too() {
+        let rescaling = |rescaling, is_kept| {
+            let cache = cache(&[]).with(|options| {
+                options.rescaling = Some(rescaling);
+                options.cache_rescaled_tiles = is_kept;
+            });
+            cache.build()
+        };
+        // TILE lies in 2/3/3 and 1/1/2, and above 10/12/5 and three more.
+        for (is_kept, number) in [(true, 3), (false, 1)] {
+            let up = rescaling(Rescaling::Up(2), is_kept);
+            up.put_world(TileCoord::new(1, 1, 2));
+            let tile = up.load(TILE).unwrap();
+            assert_eq!(up.number_stored(), number);
+            assert_eq!(up.stored(TileCoord::new(2, 3, 3)).is_some(), is_kept);
+            assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 2);
+
+            let down = rescaling(Rescaling::Down(2), is_kept);
+            for (x, y) in [(20, 24), (21, 24), (20, 25), (21, 25)] {
+                down.put_world(TileCoord::new(x, y, 6));
+            }
+            down.load(TILE).unwrap();
+            assert_eq!(down.number_stored(), number + 3, "only tiles that there is something of");
+            assert_eq!(down.stored(TileCoord::new(10, 12, 5)).is_some(), is_kept);
+        }
+        let up = rescaling(Rescaling::Up(2), true);
+        up.put_world(TileCoord::new(1, 1, 2));
+        up.load(TILE).unwrap();
+        up.load(TileCoord::new(4, 6, 4)).unwrap();
+        assert_eq!(up.number_stored(), 4, "the neighbour is made of the tile in between");
     }
 
     #[test]
