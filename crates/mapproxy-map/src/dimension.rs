@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, ISOWeekDate, Weekday};
 use jiff::{Span, SpanRound, Timestamp, Unit};
 
 /// How many values a range may have.
@@ -388,13 +388,13 @@ impl Moment {
             _ => {}
         }
         let Some((day, time)) = text.split_once(['T', 't', ' ']) else {
-            return Some(date(text.parse().ok()?, Precision::Day));
+            return Some(date(parse_day(text)?, Precision::Day));
         };
         let (time, offset) = match time.find(['Z', 'z', '+', '-']) {
             Some(at) => (&time[..at], Some(parse_offset(&time[at..])?)),
             None => (time, None),
         };
-        let civil = format!("{day}T{time}").parse().ok()?;
+        let civil = format!("{}T{time}", parse_day(day)?).parse().ok()?;
         Some(Moment { civil, precision: Precision::Time, offset })
     }
 
@@ -430,6 +430,26 @@ impl Moment {
             }
         }
         text
+    }
+}
+
+/// `2020-02-29`, `20200229`, the day of the year (`2020-060`), of a week (`2020-W09-6`), or the first of a week (`2020-W09`).
+fn parse_day(text: &str) -> Option<Date> {
+    let digits = |text: &str, length: usize| {
+        let is_number = text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| text.parse::<i16>().ok()).flatten()
+    };
+    let mut parts = text.split('-');
+    let (first, second, third, rest) = (parts.next()?, parts.next(), parts.next(), parts.next());
+    match (second.map(|second| second.strip_prefix('W').ok_or(second)), third) {
+        (Some(Ok(week)), third) if rest.is_none() => {
+            let weekday = Weekday::from_monday_one_offset(digits(third.unwrap_or("1"), 1)?.try_into().ok()?).ok()?;
+            Some(ISOWeekDate::new(digits(first, 4)?, digits(week, 2)?.try_into().ok()?, weekday).ok()?.date())
+        }
+        (Some(Err(day)), None) if day.len() == 3 => {
+            Date::new(digits(first, 4)?, 1, 1).ok()?.with().day_of_year(digits(day, 3)?).build().ok()
+        }
+        _ => text.parse().ok(),
     }
 }
 
@@ -519,13 +539,13 @@ fn times(start: Moment, last: Timestamp, step: Span) -> Option<Vec<String>> {
     Some(values)
 }
 
-/// A period above zero: `P1D`, `PT1H30M`, `P1Y2M`, `PT0.5H`.
+/// A period above zero: `P1D`, `PT1H30M`, `P1Y2M1W3D`, `PT0.5H`. A `T` at the end, with nothing behind it, does no harm.
 fn parse_period(text: &str) -> Result<Span, String> {
     let wrong = || format!("'{text}' is no period above zero, such as P1D or PT1H");
     if !text.starts_with('P') {
         return Err(wrong());
     }
-    let span: Span = text.parse().map_err(|_| wrong())?;
+    let span: Span = text.strip_suffix('T').unwrap_or(text).parse().map_err(|_| wrong())?;
     // Months have no length of their own; any day will do to tell the sign.
     let day = Date::constant(2000, 1, 1);
     let length = span.total((Unit::Nanosecond, day)).map_err(|_| wrong())?;
@@ -606,6 +626,33 @@ mod tests {
                 "2020-01-01T00:00:00Z/2020-01-01T01:00:00Z/PT0.5H",
                 &["2020-01-01T00:00:00Z", "2020-01-01T00:30:00Z", "2020-01-01T01:00:00Z"],
             ),
+            (
+                "2020-01-01T00:00:00Z/2020-01-01T03:00:00Z/PT1H30M45S",
+                &["2020-01-01T00:00:00Z", "2020-01-01T01:30:45Z", "2020-01-01T03:01:30Z"],
+            ),
+            ("PT1H30M45S/2020-01-01T00:00:00Z", &["2019-12-31T22:29:15Z", "2020-01-01T00:00:00Z"]),
+            (
+                "2020-01-01T00:00:00Z/2020-01-15T00:00:00Z/P1W3DT",
+                &["2020-01-01T00:00:00Z", "2020-01-11T00:00:00Z", "2020-01-21T00:00:00Z"],
+            ),
+            ("2020-01-01T00:00:00Z/2020-01-02T00:00:00Z/P0Y0M1DT", &["2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z"]),
+            ("2020-01-01T00:00:00Z/2020-01-09T00:00:00Z/P1WT24H", &["2020-01-01T00:00:00Z", "2020-01-09T00:00:00Z"]),
+            (
+                "2020-01-01T00:00:00Z/2020-01-01T01:00:00Z/PT0,5H",
+                &["2020-01-01T00:00:00Z", "2020-01-01T00:30:00Z", "2020-01-01T01:00:00Z"],
+            ),
+            ("2020-W01-1T00:00:00Z/2020-W02-1T00:00:00Z/P1W", &["2019-12-30T00:00:00Z", "2020-01-06T00:00:00Z"]),
+            ("2020-W01T00:00:00Z/2020-W02T00:00:00Z/P1W", &["2019-12-30T00:00:00Z", "2020-01-06T00:00:00Z"]),
+            ("2020-060T00:00:00Z/2020-061T00:00:00Z/P1D", &["2020-02-29T00:00:00Z", "2020-03-01T00:00:00Z"]),
+            ("2020-01-01T00Z/2020-01-01T01Z/PT1H", &["2020-01-01T00:00:00Z", "2020-01-01T01:00:00Z"]),
+            (
+                "2020-01-01T00:00:00-0500/2020-01-02T00:00:00-05/P1D",
+                &["2020-01-01T00:00:00-05:00", "2020-01-02T00:00:00-05:00"],
+            ),
+            (
+                "2020-01-01T00:00:00,5Z/2020-01-01T00:00:01,5Z/PT1S",
+                &["2020-01-01T00:00:00.500000Z", "2020-01-01T00:00:01.500000Z"],
+            ),
         ] {
             assert_eq!(texts(&dimension("time", &[range], None)), values, "{range}");
         }
@@ -637,6 +684,12 @@ mod tests {
             ("2020-01-01/2020-01-02/1 day", "no period above zero"),
             ("2020-01-01/2020-01-02", "no range"),
             ("2020-13-01/2020-01-02/P1D", "'2020-13-01' is no time"),
+            ("2020-366/2021-366/P1D", "'2021-366' is no time"),
+            ("2020-W53-7/2021-W53-1/P1D", "'2021-W53-1' is no time"),
+            ("2020-W01-8/2020-W02-1/P1D", "'2020-W01-8' is no time"),
+            ("2020-W1/2020-W02-1/P1D", "'2020-W1' is no time"),
+            ("2020-01-01/2020-01-02/PT", "no period above zero"),
+            ("2020-01-01/2020-01-02/P1DTT", "no period above zero"),
             ("0001-01-01/9999-01-01/PT0.001S", "more than 200000 values"),
             ("a/b/c/d", "no range"),
         ] {
