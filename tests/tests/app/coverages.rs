@@ -82,3 +82,17 @@ fn broken_files_say_where_they_are_broken() {
     let (_, said) = bounds(folder.path(), "{polygons: area, polygons_srs: 'EPSG:4326'}");
     assert!(said.contains("area: what is no polygon is left out (POINT)"), "{said}");
 }
+
+#[test]
+fn a_mistake_in_what_several_use_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("area"), "{\"type\": \"FeatureCollection\", \"features\": []}").unwrap();
+    let text = "services: {wms: {}}
+layers: [{name: l, title: L, sources: [c]}, {name: s, title: S, sources: [s]}]
+caches: {c: {grids: [GLOBAL_WEBMERCATOR, GLOBAL_GEODETIC], sources: [s]}}
+sources: {s: {type: debug, coverage: {datasource: area, srs: 'EPSG:4326'}}}
+";
+    let Err(error) = AppBuilder::from_text(text, folder.path()).build() else { panic!("it is built") };
+    let said = error.to_string();
+    assert_eq!(said.matches("no polygons").count(), 1, "{said}");
+}

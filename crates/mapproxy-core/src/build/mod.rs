@@ -349,13 +349,21 @@ impl<'a> Parts<'a> {
 
     /// Reports a mistake; the part is left out.
     fn error<T>(&self, at: &Origin, message: impl fmt::Display) -> Option<T> {
-        self.diagnostics.borrow_mut().push(self.config.error(at, message.to_string()));
+        self.tell(self.config.error(at, message.to_string()));
         None
     }
 
     /// Reports what works, but hardly as it was meant.
     fn warning(&self, at: &Origin, message: impl fmt::Display) {
-        self.diagnostics.borrow_mut().push(self.config.warning(at, message.to_string()));
+        self.tell(self.config.warning(at, message.to_string()));
+    }
+
+    /// Says it once: what several caches and layers use is built for each of them.
+    fn tell(&self, diagnostic: Diagnostic) {
+        let mut diagnostics = self.diagnostics.borrow_mut();
+        if !diagnostics.contains(&diagnostic) {
+            diagnostics.push(diagnostic);
+        }
     }
 
     /// What the program says of proxies, and for the rest the configuration.
