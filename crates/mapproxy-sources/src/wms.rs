@@ -85,6 +85,12 @@ impl WmsOptions {
         if !self.params.iter().any(|(name, _)| name.eq_ignore_ascii_case("format")) {
             self.params.push(("format".to_owned(), format.to_owned()));
         }
+        self.past_cache()
+    }
+
+    /// The same for maps in place of those of a cache (`use_direct_from_level`): in the format that is asked for, and
+    /// with the client's parameters that the cache passes on.
+    pub fn past_cache(mut self) -> Self {
         self.forward_params.retain(|name| is_dimension(name));
         self
     }

@@ -15,3 +15,4 @@ mod never_stored;
 mod ogcapi;
 mod sources;
 mod tile_json;
+mod what_is_asked;

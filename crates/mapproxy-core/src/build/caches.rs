@@ -17,7 +17,7 @@ use mapproxy_map::wrap::{ResolutionSwitch, SrsSwitch};
 use mapproxy_map::{Access, MapSource, SourceProfile};
 
 use super::Parts;
-use super::sources::SourceUse;
+use super::sources::{AskedBy, SourceUse};
 use super::stores::permissions;
 
 /// A cache, ready for layers.
@@ -72,6 +72,7 @@ impl Parts<'_> {
         let map = self.cached_map(config, &grids, &image, Some(u64::from(config.max_tile_limit)))?;
         let map = match (&config.use_direct_from, direct) {
             (Some(from), Some(source)) if config.sources.len() == 1 => {
+                let source = self.past_cache(config, source)?;
                 let grid = grids.first()?.manager.grid();
                 let threshold = match from {
                     UseDirectFrom::Res(res) => *res,
@@ -96,6 +97,20 @@ impl Parts<'_> {
             (None, _) => map,
         };
         Some(BuiltCache { managers: grids.into_iter().map(|grid| grid.manager).collect(), map: Some(map), extent })
+    }
+
+    /// What draws the maps that are not made of tiles, where the tiles are drawn by `source`.
+    fn past_cache(&self, config: &Cache, source: Arc<dyn MapSource>) -> Option<Arc<dyn MapSource>> {
+        let [reference] = config.sources.as_slice() else { return Some(source) };
+        let SourceTarget::Source { name, layers } = &reference.target else { return Some(source) };
+        // Others are asked the same whoever asks.
+        if !matches!(self.config.sources.get(name)?.kind, SourceKind::Wms(_)) {
+            return Some(source);
+        }
+        Some(match self.source(name, layers.as_deref(), AskedBy::PastCache)? {
+            SourceUse::Map(direct) => direct,
+            SourceUse::NoMap => source,
+        })
     }
 
     fn manager(
@@ -234,7 +249,7 @@ impl Parts<'_> {
             match &source.target {
                 SourceTarget::Cache(name) => sources.push(self.cache_as_source(name, image, &source.origin)?),
                 SourceTarget::Source { name, layers } => {
-                    match self.source(name, layers.as_deref(), Some((config, grid)))? {
+                    match self.source(name, layers.as_deref(), AskedBy::Cache(config, grid))? {
                         SourceUse::Map(source) => sources.push(source),
                         SourceUse::NoMap if config.bands.is_some() => {
                             return self.error(&source.origin, format!("source {name} draws no maps: it has no bands"));

@@ -8,7 +8,7 @@ use mapproxy_map::MapSource;
 use mapproxy_map::dimension::{Dimension, DimensionOptions};
 
 use super::Parts;
-use super::sources::{SourceUse, resolutions};
+use super::sources::{AskedBy, SourceUse, resolutions};
 use crate::layers::{Attribution, Identifier, LayerMetadata, LegendUrls, Logo, OnlineResource};
 use crate::{MapLayer, TileLayer, TileSet};
 
@@ -163,7 +163,7 @@ impl Parts<'_> {
                 }
                 map
             }
-            SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref(), None)? {
+            SourceTarget::Source { name, layers } => match self.source(name, layers.as_deref(), AskedBy::Layer)? {
                 SourceUse::Map(source) => Some(source),
                 SourceUse::NoMap => None,
             },

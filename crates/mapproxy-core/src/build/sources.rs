@@ -17,6 +17,17 @@ use mapproxy_sources::{
 use super::explanations::with_layers;
 use super::{CustomSource, Parts, Wrap, images};
 
+/// Who asks a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AskedBy<'a> {
+    /// A layer, for maps.
+    Layer,
+    /// A cache, for its tiles in a grid.
+    Cache(&'a Cache, &'a Arc<TileGrid>),
+    /// A cache, for maps that are not made of its tiles (`use_direct_from_level`).
+    PastCache,
+}
+
 /// What a reference to a source gives.
 #[derive(Debug)]
 pub(super) enum SourceUse {
@@ -27,13 +38,8 @@ pub(super) enum SourceUse {
 }
 
 impl Parts<'_> {
-    /// The source called `name`, with the layers of a tagged reference, for a cache or directly for a layer.
-    pub(super) fn source(
-        &self,
-        name: &str,
-        layers: Option<&[String]>,
-        cache: Option<(&Cache, &Arc<TileGrid>)>,
-    ) -> Option<SourceUse> {
+    /// The source called `name`, with the layers of a tagged reference.
+    pub(super) fn source(&self, name: &str, layers: Option<&[String]>, asked_by: AskedBy<'_>) -> Option<SourceUse> {
         let config = self.config.sources.get(name)?;
         let coverage = self.coverage(config.coverage.as_ref()).ok()?;
         let resolutions = resolutions(&config.resolution);
@@ -45,9 +51,10 @@ impl Parts<'_> {
                 let (url, client) = self.wms_client(wms, None, &config.at)?;
                 let options = self.wms_options(config, wms, layers)?;
                 let options = WmsOptions { url, coverage, resolutions, ..options };
-                let options = match cache {
-                    Some((cache, _)) => options.for_cache(&cache.request_format),
-                    None => options,
+                let options = match asked_by {
+                    AskedBy::Layer => options,
+                    AskedBy::Cache(cache, _) => options.for_cache(&cache.request_format),
+                    AskedBy::PastCache => options.past_cache(),
                 };
                 Arc::new(WmsSource::new(options, client))
             }
@@ -79,11 +86,11 @@ impl Parts<'_> {
             }
             SourceKind::OgcApiMaps(maps) => Arc::new(self.ogcapi_maps(config, maps, coverage, resolutions)?),
             SourceKind::OgcApiTiles(tiles) => {
-                let Some(cache) = cache else {
+                let AskedBy::Cache(cache, grid) = asked_by else {
                     return self
                         .error(&config.at, "a source of type 'ogcapitiles' needs a cache: layers cannot use it");
                 };
-                Arc::new(self.ogcapi_tiles(config, tiles, cache, coverage, resolutions)?)
+                Arc::new(self.ogcapi_tiles(config, tiles, (cache, grid), coverage, resolutions)?)
             }
             SourceKind::Mapnik(mapnik) => Arc::new(self.mapnik(config, mapnik, layers, coverage, resolutions)?),
             SourceKind::Debug => Arc::new(DebugSource::new(&config.name, coverage, resolutions)),

@@ -44,7 +44,8 @@ impl MapSource for ResolutionSwitch {
     fn is_opaque(&self, query: &MapQuery) -> bool {
         self.choose(query).is_ok_and(|source| source.is_opaque(query))
     }
-    fn combine(&self, above: &dyn MapSource, query: &MapQuery) -> Option<Arc<dyn MapSource>> {
-        self.choose(query).ok()?.combine(above, query)
+    fn combine(&self, _above: &dyn MapSource, _query: &MapQuery) -> Option<Arc<dyn MapSource>> {
+        // As in MapProxy, a cache is asked for itself.
+        None
     }
 }
