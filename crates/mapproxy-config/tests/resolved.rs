@@ -361,6 +361,20 @@ fn one_layer_with_content_is_the_root_and_several_get_one_around_them() {
 }
 
 #[test]
+fn layers_by_name_as_they_were_once_written_are_layers_in_their_order() {
+    let sources = "sources: {s: {type: wms, req: {url: x, layers: a}}}\n";
+    let names = |layers: &str| -> Vec<(Option<String>, String)> {
+        let root = config(&format!("{sources}layers: {layers}\n")).root_layer.unwrap();
+        assert!(root.name.is_none());
+        root.layers.iter().map(|layer| (layer.name.as_deref().map(str::to_owned), layer.title.clone())).collect()
+    };
+    let now = names("[{name: b, title: B, sources: [s]}, {name: a, title: A, sources: [s]}]");
+    assert_eq!(now[0], (Some("b".to_owned()), "B".to_owned()));
+    assert_eq!(names("{b: {title: B, sources: [s]}, a: {title: A, sources: [s]}}"), now);
+    assert_eq!(names("[{b: {title: B, sources: [s]}}, {a: {title: A, sources: [s]}}]"), now);
+}
+
+#[test]
 fn tile_layers_are_named_layers_with_one_cache_or_with_tile_sources() {
     let config = config(
         "sources: {s: {type: wms, req: {url: x, layers: a}}, d: {type: debug}, \

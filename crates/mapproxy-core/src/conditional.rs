@@ -250,6 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn dates_may_have_the_three_forms_of_rfc_9110_and_others_are_passed_over() {
+        for date in ["Fri, 13 Feb 2009 23:31:31 GMT", "Friday, 13-Feb-09 23:31:30 GMT", "Fri Feb 13 23:31:30 2009"] {
+            assert_eq!(status(IF_MODIFIED_SINCE, date), StatusCode::NOT_MODIFIED, "{date}");
+        }
+        for date in [
+            "",
+            "1234567890",
+            "2009-02-13T23:31:30Z",
+            "Fri, 13 Feb 2009 23:31 GMT",
+            "Fri, 32 Feb 2009 23:31:30 GMT",
+            "Fri, 13 Foo 2009 23:31:30 GMT",
+            "Sat, 14 Feb 2009 00:31:30 +0100",
+            "Fri, 13 Feb 9999999 23:31:30 GMT",
+        ] {
+            assert_eq!(status(IF_MODIFIED_SINCE, date), StatusCode::OK, "{date}");
+            assert_eq!(status(IF_UNMODIFIED_SINCE, date), StatusCode::OK, "{date}");
+        }
+    }
+
+    #[test]
     fn a_comma_in_a_tag_does_not_end_it() {
         let listed = |list| Tags(list).collect::<Vec<_>>();
         let strong = |text| Tag::Opaque { text, is_weak: false };

@@ -468,6 +468,18 @@ caches:
         assert_eq!(levels("levels: {from: 3, to: 90}, resolutions: [80000]"), ["a unshown small [3]"]);
         assert_eq!(levels("levels: [], resolutions: [80000]"), ["a unshown small [0, 1, 2, 3]"]);
         assert_eq!(levels("levels: {from: 3, to: 2}"), ["a unshown small []"]);
+        for (selection, expected) in [
+            ("levels: {from: 2}", "[2, 3]"),
+            ("levels: {to: 1}", "[0, 1]"),
+            ("levels: {from: 2, to: 30}", "[2, 3]"),
+            ("levels: {}", "[0, 1, 2, 3]"),
+            ("levels: [3, 1, 1, 12]", "[1, 3]"),
+            ("resolutions: {from: 90000}", "[1, 2, 3]"),
+            ("resolutions: {to: 40000}", "[0, 1, 2]"),
+            ("resolutions: [1000000]", "[0]"),
+        ] {
+            assert_eq!(levels(selection), [format!("a unshown small {expected}")], "{selection}");
+        }
     }
 
     #[test]
