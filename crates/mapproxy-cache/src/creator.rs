@@ -14,7 +14,7 @@ use mapproxy_image::bands::BandMerge;
 use mapproxy_image::merge::{self, Frame, Layer};
 use mapproxy_image::{Codec, GeoReference, ImageError, ImageFormat, MapImage, PixelMode, Pixels, tiles};
 use mapproxy_map::data::DataTile;
-use mapproxy_map::{Dimensions, MapError, MapQuery, MapSource, Purpose};
+use mapproxy_map::{Access, Dimensions, MapError, MapQuery, MapSource, Purpose};
 use rayon::prelude::*;
 
 use crate::flight::{Flights, Flown};
@@ -460,6 +460,9 @@ impl TileManager {
         let cacheable = image.cacheable();
         let pixels = self.marked(pixels, coord);
         let single_color = if cacheable { self.single_color(&pixels, dimensions) } else { None };
+        if let Some(bytes) = image.encoded_bytes().filter(|_| self.is_mixed_as_it_is(&image, &pixels)) {
+            return Ok(Some((Encoded { coord, bytes: bytes.clone(), single_color }, cacheable)));
+        }
         let other_format = |codec| self.options.image.format.as_ref().and_then(ImageFormat::codec) != Some(codec);
         let image = match image.codec() {
             // What was changed, or came in another format, is to be written anew.
@@ -473,6 +476,20 @@ impl TileManager {
         };
         let bytes = self.encode(image, bbox).map_err(failed)?;
         Ok(Some((Encoded { coord, bytes, single_color }, cacheable)))
+    }
+
+    /// A cache `mixed` keeps this picture as it came: JPEG, PNG that has to be, and PNG of those who have tiles, too.
+    fn is_mixed_as_it_is(&self, image: &MapImage, pixels: &Pixels) -> bool {
+        let is_mixed = self.options.image.format.as_ref().is_some_and(ImageFormat::is_mixed);
+        let are_tiles =
+            || self.options.sources.iter().all(|source| matches!(source.profile().access, Access::TilesOf(_)));
+        is_mixed
+            && self.options.watermark.is_none()
+            && match image.codec() {
+                Some(Codec::Jpeg) => true,
+                Some(Codec::Png) => are_tiles() || pixels.has_transparency(),
+                _ => false,
+            }
     }
 
     /// All tiles of a meta tile, the wanted ones first. A failure ends it, but spares what is there by then.
@@ -929,6 +946,39 @@ mod tests {
         let tile = cache.load(TILE).unwrap();
         assert_eq!(tile.codec(), Some(Codec::Png));
         assert_shows_world(&decode(&tile.bytes.unwrap()), &grid().tile_bbox(TILE), 12);
+    }
+
+    #[test]
+    fn a_mixed_cache_keeps_the_jpegs_and_pngs_of_tile_sources_as_they_come() {
+        let opaque = world_pixels(&grid().tile_bbox(TILE), Size::new(256, 256));
+        let glass = Pixels::filled(Size::new(256, 256), PixelMode::Rgba, Color([200, 10, 10, 128]));
+        let file = |pixels: &Pixels, name: &str| {
+            let options = ImageOptions::new(ImageFormat::new(name)).with_transparent(pixels.has_transparency());
+            mapproxy_image::codec::encode(pixels, &options, None).unwrap().bytes
+        };
+        // Maps are drawn for the cache: opaque ones become JPEG. `None`: as it came.
+        for (bytes, of_tiles, becomes) in [
+            (file(&opaque, "image/jpeg"), true, None),
+            (file(&opaque, "image/png"), true, None),
+            (file(&glass, "image/png"), true, None),
+            (file(&opaque, "image/gif"), true, Some(Codec::Jpeg)),
+            (file(&opaque, "image/jpeg"), false, None),
+            (file(&opaque, "image/png"), false, Some(Codec::Jpeg)),
+            (file(&glass, "image/png"), false, None),
+        ] {
+            let came_as = Codec::sniff(&bytes);
+            let source = FakeSource::file(bytes.clone());
+            let source = Arc::new(if of_tiles { source.of_tiles() } else { source });
+            let cache = cache(&[&source]).with(|options| {
+                options.image = Arc::new(ImageOptions::new(ImageFormat::new("mixed")).with_transparent(true));
+                (options.creation.meta_size, options.creation.meta_buffer) = ((1, 1), 0);
+            });
+            let tile = cache.build().load(TILE).unwrap();
+            match becomes {
+                None => assert_eq!(tile.bytes, Some(bytes), "{came_as:?} of tiles: {of_tiles}"),
+                Some(codec) => assert_eq!(tile.codec(), Some(codec), "{came_as:?} of tiles: {of_tiles}"),
+            }
+        }
     }
 
     #[test]
