@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+mod allocator;
 mod autoconfig;
 mod cache_info;
 mod capabilities;
@@ -37,11 +38,6 @@ mod wms_capabilities;
 mod yaml_out;
 
 use std::fmt;
-
-/// Keeps the memory of pictures for the next ones: with the C library's each megabyte comes from the kernel, page by page,
-/// and goes back to it. Without huge pages, which cost megabytes and brought nothing measurable.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Usage was right, but something in the environment was not.
 const FAILED: u8 = 1;

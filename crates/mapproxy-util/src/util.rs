@@ -70,6 +70,7 @@ pub(crate) fn command() -> clap::Command {
 
 /// The program: reads its arguments, runs a command.
 pub fn main() -> ExitCode {
+    crate::allocator::keep_freed_memory();
     let matches = Arguments::command().try_get_matches();
     let parsed = matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
     let (arguments, matches) = match parsed {

@@ -39,6 +39,7 @@ pub(crate) fn command() -> clap::Command {
 
 /// The program: reads its arguments and the tasks, and does the work.
 pub fn main() -> ExitCode {
+    crate::allocator::keep_freed_memory();
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(status) => return status,
