@@ -93,6 +93,23 @@ fn large_maps_are_exact_too() {
 }
 
 #[test]
+fn true_colour_is_exact_whether_drawn_or_photographed() {
+    let drawn = |mode| {
+        let pixel = |i: u32| [(i / 640) as u8 * 16, 40, 90, 255 - (i / 640) as u8];
+        Pixels::new(Size::new(64, 48), PixelMode::Rgba, (0..64 * 48).flat_map(pixel).collect()).into_mode(mode)
+    };
+    let exact = ImageOptions { colors: Some(0), ..options("image/png") };
+    for mode in [PixelMode::L, PixelMode::Rgb, PixelMode::Rgba] {
+        for pixels in [colorful(mode), drawn(mode)] {
+            assert!(codec::decode(&encode(&pixels, &exact), 1 << 20).unwrap() == pixels, "{mode:?}");
+        }
+        // A single column: every row but the first is the difference from the one above.
+        let column = colorful(mode).crop(7, 0, Size::new(1, 48), Color::WHITE);
+        assert!(codec::decode(&encode(&column, &exact), 1 << 20).unwrap() == column, "{mode:?}");
+    }
+}
+
+#[test]
 fn palettes_keep_alpha_where_the_picture_may_be_transparent_and_lose_it_otherwise() {
     let pixels = colorful(PixelMode::Rgba);
     let png = options("image/png");
