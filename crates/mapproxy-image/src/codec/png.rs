@@ -280,15 +280,21 @@ fn pack(indices: &[u8], width: usize, bits: u8) -> Vec<u8> {
 /// Whether the picture is made of areas of one colour, looked at in a few rows: neighbours are equal or quite different.
 /// In photos they are neither, however smooth.
 fn is_drawn(pixels: &Pixels) -> bool {
+    match pixels.mode() {
+        PixelMode::L => is_drawn_in::<1>(pixels),
+        PixelMode::Rgb => is_drawn_in::<3>(pixels),
+        PixelMode::Rgba => is_drawn_in::<4>(pixels),
+    }
+}
+
+fn is_drawn_in<const SAMPLES: usize>(pixels: &Pixels) -> bool {
     /// Differences up to this are a gradient.
     const STEP: u8 = 6;
-    let samples = pixels.mode().samples();
     let (width, height) = (pixels.size().width as usize, pixels.size().height as usize);
-    let stride = width * samples;
     let (mut same, mut near, mut far) = (0, 0, 0);
-    for row in (0..height).step_by((height / 32).max(1)) {
-        let row = &pixels.data()[row * stride..][..stride];
-        for (a, b) in row.chunks_exact(samples).zip(row[samples.min(stride)..].chunks_exact(samples)) {
+    let rows = pixels.data().as_chunks::<SAMPLES>().0.chunks(width.max(1));
+    for row in rows.step_by((height / 16).max(1)) {
+        for (a, b) in row.iter().zip(&row[1..]) {
             if a == b {
                 same += 1;
             } else if a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= STEP) {
