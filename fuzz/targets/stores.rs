@@ -52,7 +52,7 @@ fn bundle(version: Version, data: &[u8]) {
         timeout: Duration::from_secs(5),
     };
     let make = || CompactStore::new(options.clone(), Arc::new(BundlePool::new(2)));
-    let tile = |x: u32| TileData { bytes: Bytes::from(vec![x as u8; 50 + x as usize]), single_color: None };
+    let tile = |x: u32| TileData::new(Bytes::from(vec![x as u8; 50 + x as usize]));
     let tiles: Vec<_> = (0..8).map(|x| (key(x), tile(x))).collect();
     make().store_many(&tiles).expect("a new bundle takes tiles");
     let mut rest = data;

@@ -48,7 +48,7 @@ fn store(kind: &str, base: &tempfile::TempDir) -> Box<dyn TileStore> {
 }
 
 fn tiles() -> Vec<(TileKey, TileData)> {
-    let tile = TileData { bytes: Bytes::from(vec![7; TILE]), single_color: None };
+    let tile = TileData::new(Bytes::from(vec![7; TILE]));
     let coords = (0..256).map(|n| TileCoord::new(n % 16, n / 16, 12));
     coords.map(|coord| (TileKey::new(coord), tile.clone())).collect()
 }

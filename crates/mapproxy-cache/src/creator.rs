@@ -656,7 +656,7 @@ impl TileManager {
                 .iter()
                 .filter(|(_, cacheable)| *cacheable)
                 .map(|(tile, _)| {
-                    (key(tile.coord), TileData { bytes: tile.bytes.clone(), single_color: tile.single_color })
+                    (key(tile.coord), TileData { single_color: tile.single_color, ..TileData::new(tile.bytes.clone()) })
                 })
                 .collect();
             match store.store_many(&data) {

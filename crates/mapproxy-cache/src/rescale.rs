@@ -56,7 +56,7 @@ impl TileManager {
         }
         let Some(store) = self.store_for(search.dimensions) else { return Ok(None) };
         let key = TileKey { coord, dimensions: Arc::clone(search.dimensions) };
-        match store.store(&key, &TileData { bytes: bytes.clone(), single_color: None }) {
+        match store.store(&key, &TileData::new(bytes.clone())) {
             Ok(()) => return Ok(store.metadata(&key).ok().flatten().and_then(|meta| meta.modified)),
             Err(error) if search.purpose == Purpose::Seed => return Err(self.store_failed(&error)),
             Err(error) => self.is_unkept("a rescaled tile is served but not kept", &error.reason, &error),

@@ -349,7 +349,7 @@ mod tests {
         let dated = |key: &TileKey| TileKey { dimensions: Arc::clone(&dimensions), ..key.clone() };
         let others: Vec<TileKey> = keys.iter().filter(|key| key.coord.z == 5).map(dated).collect();
         keys.extend(others);
-        let data = |key: TileKey| (key, TileData { bytes: "tile".into(), single_color: None });
+        let data = |key: TileKey| (key, TileData::new("tile".into()));
         store.store_many(&keys.into_iter().map(data).collect::<Vec<_>>()).unwrap();
     }
 

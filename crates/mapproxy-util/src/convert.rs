@@ -23,7 +23,8 @@ use crate::{FAILED, Failure, MISTAKEN, eprintln, println};
 #[command(after_long_help = "\
 Both caches are in the configuration and have the grids in common; nothing is asked of sources. Tiles are stored byte for
 byte, or in the format of the new cache where that is another. Those that the new cache has already stay, so that an
-interrupted conversion goes on where it was; damaged ones are told and left out. Their time is that of the conversion.
+interrupted conversion goes on where it was; damaged ones are told and left out. They stay as old as they are where both
+caches have times; S3, Azure and Redis tell that of the conversion.
 For PMTiles and for other grids see `export`.
 
 Examples:
@@ -73,7 +74,7 @@ struct Counts {
     damaged: AtomicU64,
 }
 
-type Batch = Vec<(TileKey, Bytes)>;
+type Batch = Vec<(TileKey, TileData)>;
 
 /// Status 1 if tiles were damaged or could not be stored, 3 if it was interrupted.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -185,7 +186,10 @@ impl Conversion<'_> {
             }
             match seen {
                 Visited::Tile(tile) => match tile.bytes {
-                    Some(bytes) => batch.push((tile.key, bytes)),
+                    Some(bytes) => {
+                        let modified = tile.meta.and_then(|meta| meta.modified);
+                        batch.push((tile.key, TileData { modified, ..TileData::new(bytes) }));
+                    }
                     None => self.is_damaged(&tile.key, &"it has no bytes"),
                 },
                 Visited::Broken { key, reason } => self.is_damaged(&key, &reason),
@@ -230,9 +234,9 @@ impl Conversion<'_> {
             self.counts.kept.fetch_add((all - batch.len()) as u64, Ordering::Relaxed);
         }
         let mut tiles = Vec::with_capacity(batch.len());
-        for (key, bytes) in batch {
-            match self.converted(bytes) {
-                Ok(bytes) => tiles.push((key, TileData { bytes, single_color: None })),
+        for (key, tile) in batch {
+            match self.converted(tile.bytes) {
+                Ok(bytes) => tiles.push((key, TileData { bytes, ..tile })),
                 Err(reason) => self.is_damaged(&key, &reason),
             }
         }

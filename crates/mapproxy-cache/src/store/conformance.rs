@@ -45,7 +45,7 @@ fn key(x: u32, y: u32, z: u8) -> TileKey {
 }
 
 fn data(bytes: &'static [u8]) -> TileData {
-    TileData { bytes: Bytes::from_static(bytes), single_color: None }
+    TileData::new(Bytes::from_static(bytes))
 }
 
 fn keep(store: &dyn TileStore, key: &TileKey, tile: &TileData) {
@@ -66,7 +66,7 @@ fn missing_tiles_are_none(store: &dyn TileStore) {
 fn a_stored_tile_is_loaded_unchanged(store: &dyn TileStore) {
     let bytes = Bytes::from((0..200_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
     let key = key(12345, 6789, 14);
-    keep(store, &key, &TileData { bytes: bytes.clone(), single_color: None });
+    keep(store, &key, &TileData::new(bytes.clone()));
     assert_eq!(loaded(store, &key), Some(bytes));
 }
 
@@ -100,9 +100,7 @@ fn removing_forgets_and_may_be_repeated(store: &dyn TileStore) {
 }
 
 fn many_are_loaded_in_order(store: &dyn TileStore) {
-    let tiles: Vec<_> = (0..40_u32)
-        .map(|x| (key(x, 7, 6), TileData { bytes: Bytes::from(format!("tile {x}")), single_color: None }))
-        .collect();
+    let tiles: Vec<_> = (0..40_u32).map(|x| (key(x, 7, 6), TileData::new(Bytes::from(format!("tile {x}"))))).collect();
     let kept: Vec<_> = tiles.iter().filter(|(key, _)| key.coord.x % 3 != 0).cloned().collect();
     store.store_many(&kept).expect("tiles can be stored");
     let keys: Vec<_> = tiles.iter().map(|(key, _)| key.clone()).collect();
@@ -162,6 +160,20 @@ fn times_are_those_of_storing(store: &dyn TileStore) {
     }
 }
 
+/// Of stores that write the times of tiles themselves.
+pub fn assert_that_tiles_stay_as_old_as_they_are(store: &dyn TileStore) {
+    let (old, new) = (key(5, 6, 5), key(5, 7, 5));
+    let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
+    let tiles = [(old.clone(), TileData { modified: Some(yesterday), ..data(b"old") }), (new.clone(), data(b"new"))];
+    store.store_many(&tiles).expect("tiles can be stored");
+    let hours = |key: &TileKey| {
+        let tile = store.load(key).expect("a store can be read").expect("it was stored");
+        let age = tile.meta.modified.expect("the store has times").elapsed().unwrap_or_default();
+        (age.as_secs() + 60) / 3600
+    };
+    assert_eq!((hours(&old), hours(&new)), (24, 0));
+}
+
 fn dimensions_tell_tiles_apart(store: &dyn TileStore) {
     if !store.capabilities().dimensions {
         return;
@@ -179,7 +191,7 @@ fn dimensions_tell_tiles_apart(store: &dyn TileStore) {
 }
 
 fn tiles_of_one_color_are_tiles(store: &dyn TileStore) {
-    let red = TileData { bytes: Bytes::from_static(b"red"), single_color: Some(SingleColor::Rgb([255, 0, 0])) };
+    let red = TileData { single_color: Some(SingleColor::Rgb([255, 0, 0])), ..data(b"red") };
     let keys = [key(1, 1, 3), key(2, 1, 3)];
     for key in &keys {
         keep(store, key, &red);
@@ -194,7 +206,7 @@ fn tiles_of_one_color_are_tiles(store: &dyn TileStore) {
 
 fn readers_see_whole_tiles(store: &dyn TileStore) {
     let key = key(9, 9, 9);
-    let tile = |letter: u8| TileData { bytes: Bytes::from(vec![letter; 100_000]), single_color: None };
+    let tile = |letter: u8| TileData::new(Bytes::from(vec![letter; 100_000]));
     keep(store, &key, &tile(b'a'));
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -299,7 +311,7 @@ fn what_was_stored_is_visited_once(store: &dyn TileStore) {
         .iter()
         .map(|key| {
             let bytes = Bytes::from(format!("tile {:?} {:?}", key.coord, key.dimensions));
-            (key.clone(), TileData { bytes, single_color: None })
+            (key.clone(), TileData::new(bytes))
         })
         .collect();
     store.store_many(&tiles).expect("tiles can be stored");

@@ -225,13 +225,16 @@ impl TileStore for FileStore {
 
     fn store(&self, key: &TileKey, tile: &TileData) -> Result<(), StoreError> {
         let path = self.path(key)?;
+        // A link shares its time with the others of its colour.
         if self.link_single_color != LinkSingleColor::Off
+            && tile.modified.is_none()
             && let Some(color) = tile.single_color
             && self.link(&path, tile, color).map_err(failed("write", &path))?
         {
             return Ok(());
         }
-        write_atomic(&path, &tile.bytes, self.permissions).map_err(failed("write", &path))
+        let times = tile.modified.map(|modified| FileTimes::new().set_modified(modified));
+        write_atomic_with_times(&path, &tile.bytes, self.permissions, times).map_err(failed("write", &path))
     }
 
     fn remove(&self, key: &TileKey) -> Result<(), StoreError> {
@@ -338,7 +341,7 @@ mod tests {
     use mapproxy_grid::TileCoord;
 
     use super::*;
-    use crate::store::conformance::store_suite;
+    use crate::store::conformance::{assert_that_tiles_stay_as_old_as_they_are, store_suite};
 
     fn store(layout: Layout, link: LinkSingleColor) -> (FileStore, tempfile::TempDir) {
         let base = tempfile::tempdir().unwrap();
@@ -357,7 +360,18 @@ mod tests {
     }
 
     fn red() -> TileData {
-        TileData { bytes: Bytes::from_static(b"red"), single_color: Some(SingleColor::Rgb([255, 1, 5])) }
+        TileData { single_color: Some(SingleColor::Rgb([255, 1, 5])), ..TileData::new(Bytes::from_static(b"red")) }
+    }
+
+    #[test]
+    fn tiles_stay_as_old_as_they_are() {
+        for link in [LinkSingleColor::Off, LinkSingleColor::Symlink, LinkSingleColor::Hardlink] {
+            let (store, _base) = store(Layout::Tc, link);
+            assert_that_tiles_stay_as_old_as_they_are(&store);
+            let (old, yesterday) = (key(), SystemTime::now() - Duration::from_secs(86_400));
+            store.store(&old, &TileData { modified: Some(yesterday), ..red() }).unwrap();
+            assert_eq!(store.load(&old).unwrap().unwrap().meta.modified, Some(yesterday), "{link:?}");
+        }
     }
 
     fn files_below(directory: &Path) -> Vec<String> {
@@ -423,7 +437,7 @@ mod tests {
         let other = TileKey::new(TileCoord::new(4, 4, 3));
         store.store(&key(), &red()).unwrap();
         store.store(&other, &red()).unwrap();
-        store.store(&key(), &TileData { bytes: Bytes::from_static(b"many"), single_color: None }).unwrap();
+        store.store(&key(), &TileData::new(Bytes::from_static(b"many"))).unwrap();
         assert_eq!(store.load(&key()).unwrap().unwrap().bytes, "many");
         assert_eq!(store.load(&other).unwrap().unwrap().bytes, "red");
     }
@@ -512,7 +526,7 @@ mod tests {
         let (mut store, base) = store(Layout::Tms, LinkSingleColor::Off);
         if let Some(directory) = std::env::var_os(CHILD) {
             store.directory = directory.into();
-            let tile = TileData { bytes: vec![1; 100_000].into(), single_color: None };
+            let tile = TileData::new(vec![1; 100_000].into());
             let message = store.store(&key(), &tile).unwrap_err().to_string();
             assert!(message.starts_with("write "), "{message}");
             assert_eq!(store.load(&key()).unwrap().unwrap().bytes, "red");

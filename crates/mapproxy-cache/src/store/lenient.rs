@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(store.metadata(&key).unwrap(), None);
         assert_eq!(store.load_many(&[key.clone(), key.clone()]).unwrap().len(), 2);
         assert!(matches!(store.load_at_once(&key).unwrap(), AtOnce::Unknown));
-        let tile = TileData { bytes: Bytes::from_static(b"tile"), single_color: None };
+        let tile = TileData::new(Bytes::from_static(b"tile"));
         assert!(store.store(&key, &tile).is_err());
         assert!(store.times(std::slice::from_ref(&key), Look::Presence).is_err());
         assert!(store.remove(&key).is_err());

@@ -191,6 +191,16 @@ pub struct TileData {
     /// The colour of all pixels, where there is only one: stores may link such tiles. Told only to stores whose
     /// capabilities ask for it.
     pub single_color: Option<SingleColor>,
+    /// When it was made, where that is not now: kept by the stores that write times themselves. Object stores and Redis
+    /// have their own.
+    pub modified: Option<SystemTime>,
+}
+
+impl TileData {
+    /// A tile made now, of nobody knows how many colours.
+    pub fn new(bytes: Bytes) -> TileData {
+        TileData { bytes, single_color: None, modified: None }
+    }
 }
 
 /// The colour of all pixels of a tile, without alpha where its pixels have none. Displayed as in the names of MapProxy's

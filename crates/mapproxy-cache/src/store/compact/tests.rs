@@ -32,7 +32,7 @@ fn key(x: u32, y: u32, z: u8) -> TileKey {
 }
 
 fn tile(bytes: impl Into<Bytes>) -> TileData {
-    TileData { bytes: bytes.into(), single_color: None }
+    TileData::new(bytes.into())
 }
 
 fn numbers(length: u32, seed: u32) -> TileData {

@@ -514,7 +514,10 @@ impl TileStore for CouchdbStore {
     fn store_many(&self, tiles: &[(TileKey, TileData)]) -> Result<(), StoreError> {
         let (mut documents, mut bytes) = (Vec::new(), 0);
         for (index, (key, tile)) in tiles.iter().enumerate() {
-            let mut document: Map<String, Value> = self.metadata.document(key.coord, &self.grid, SystemTime::now());
+            let mut document: Map<String, Value> = {
+                let modified = tile.modified.unwrap_or_else(SystemTime::now);
+                self.metadata.document(key.coord, &self.grid, modified)
+            };
             document.insert("_id".to_owned(), self.name(key)?.into());
             let attachment = json!({ "content_type": self.content_type, "data": STANDARD.encode(&tile.bytes) });
             document.insert("_attachments".to_owned(), json!({ "tile": attachment }));

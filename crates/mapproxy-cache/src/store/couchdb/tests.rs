@@ -9,7 +9,7 @@ use mapproxy_grid::TileCoord;
 use percent_encoding::percent_decode_str;
 
 use super::*;
-use crate::store::conformance::store_suite;
+use crate::store::conformance::{assert_that_tiles_stay_as_old_as_they_are, store_suite};
 use crate::testkit::grid;
 
 /// The server. Its documents are gone when it is.
@@ -198,7 +198,7 @@ fn key() -> TileKey {
 }
 
 fn tile(bytes: &'static [u8]) -> TileData {
-    TileData { bytes: Bytes::from_static(bytes), single_color: None }
+    TileData::new(Bytes::from_static(bytes))
 }
 
 fn asked(couch: &Couch) -> Vec<String> {
@@ -215,6 +215,11 @@ fn it_is_a_store_whatever_its_documents_are_called() {
         let options = CouchdbOptions { tile_id: Some("%(x)s/ö %(y)s.%(z)02d".to_owned()), ..options() };
         (CouchdbStore::new(&options, Arc::clone(&couch) as Arc<dyn HttpClient>).unwrap(), couch)
     });
+}
+
+#[test]
+fn tiles_stay_as_old_as_they_are() {
+    assert_that_tiles_stay_as_old_as_they_are(&store().0);
 }
 
 /// What MapProxy 7.0.0 sends for the same, word for word but for the order of keys.

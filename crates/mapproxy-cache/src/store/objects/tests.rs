@@ -191,7 +191,7 @@ fn key(x: u32, y: u32, z: u8) -> TileKey {
 }
 
 fn tile(bytes: &'static [u8]) -> TileData {
-    TileData { bytes: Bytes::from_static(bytes), single_color: None }
+    TileData::new(Bytes::from_static(bytes))
 }
 
 const LAYOUTS: [Layout; 6] = [Layout::Tc, Layout::Mp, Layout::Tms, Layout::ReverseTms, Layout::Quadkey, Layout::Arcgis];

@@ -600,7 +600,7 @@ mod tests {
         let path = base.path().join("a.pmtiles");
         archive(&path, 1, Header::default());
         let store = PmtilesStore::open(path.clone(), &grid(Origin::UpperLeft)).unwrap();
-        let tile = TileData { bytes: Bytes::from_static(b"x"), single_color: None };
+        let tile = TileData::new(Bytes::from_static(b"x"));
         for result in [store.store(&key(0, 0, 0), &tile), store.remove(&key(0, 0, 0)), store.remove_level(0, None)] {
             assert!(result.unwrap_err().to_string().contains("sources: []"));
         }

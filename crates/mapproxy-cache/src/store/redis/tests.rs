@@ -30,7 +30,7 @@ fn key() -> TileKey {
 }
 
 fn tile() -> TileData {
-    TileData { bytes: Bytes::from_static(b"tile"), single_color: None }
+    TileData::new(Bytes::from_static(b"tile"))
 }
 
 type Values = HashMap<String, (Vec<u8>, Option<u64>)>;

@@ -238,7 +238,8 @@ impl Table {
         let mut statement = connection.prepare_cached(&self.store)?;
         let bytes: &[u8] = &tile.bytes;
         if self.has_times {
-            statement.execute(params![z, x, y, bytes, now])?;
+            let own = tile.modified.map(to_local);
+            statement.execute(params![z, x, y, bytes, own.as_deref().unwrap_or(now)])?;
         } else {
             statement.execute(params![z, x, y, bytes])?;
         }

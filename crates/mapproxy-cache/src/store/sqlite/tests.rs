@@ -14,7 +14,7 @@ use super::levels::Levels;
 use super::mbtiles::Mbtiles;
 use super::*;
 use crate::Permissions;
-use crate::store::conformance::store_suite;
+use crate::store::conformance::{assert_that_tiles_stay_as_old_as_they_are, store_suite};
 
 type Made = (SqliteStore, TempDir);
 
@@ -61,7 +61,7 @@ fn key(x: u32, y: u32, z: u8) -> TileKey {
 }
 
 fn tile(text: &str) -> TileData {
-    TileData { bytes: Bytes::copy_from_slice(text.as_bytes()), single_color: None }
+    TileData::new(Bytes::copy_from_slice(text.as_bytes()))
 }
 
 fn loaded(store: &SqliteStore, key: &TileKey) -> Option<String> {
@@ -101,6 +101,11 @@ fn each_of_them_is_a_store() {
     store_suite(|| levels(log, Some(Duration::from_secs(3600))));
     store_suite(|| geopackage(false));
     store_suite(|| geopackage(true));
+}
+
+#[test]
+fn tiles_of_levels_stay_as_old_as_they_are() {
+    assert_that_tiles_stay_as_old_as_they_are(&levels(FileOptions::default(), None).0);
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn key() -> TileKey {
 }
 
 fn data(bytes: &'static [u8]) -> TileData {
-    TileData { bytes: Bytes::from_static(bytes), single_color: None }
+    TileData::new(Bytes::from_static(bytes))
 }
 
 fn bytes(store: &dyn TileStore) -> Option<Bytes> {
@@ -297,7 +297,7 @@ fn who_reads_and_who_writes_at_once_agree_in_the_end() {
             scope.spawn(|| (0..500).for_each(|_| drop(tier.load(&key()).unwrap())));
         }
         for round in 0..50_u32 {
-            let tile = TileData { bytes: Bytes::from(vec![b'x'; 1 + round as usize]), single_color: None };
+            let tile = TileData::new(Bytes::from(vec![b'x'; 1 + round as usize]));
             tier.store(&key(), &tile).unwrap();
             assert_eq!(bytes(&tier).unwrap().len(), 1 + round as usize, "who stored a tile finds it");
         }
