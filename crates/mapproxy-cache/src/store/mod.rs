@@ -15,8 +15,6 @@ pub mod compact;
 pub mod conformance;
 pub mod couchdb;
 pub mod file;
-mod file_sweep;
-mod file_visit;
 pub mod layout;
 mod lenient;
 pub mod objects;

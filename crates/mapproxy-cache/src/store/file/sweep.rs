@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::StoreError;
-use super::file::failed;
-use super::layout::Layout;
+use super::failed;
 use crate::fs::{ignore_missing, is_being_removed, remove_folder};
+use crate::store::StoreError;
+use crate::store::layout::Layout;
 
 /// What is to go.
 pub(super) struct Sweep<'a> {

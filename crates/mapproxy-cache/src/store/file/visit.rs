@@ -8,13 +8,13 @@ use std::sync::Arc;
 use mapproxy_grid::TileCoord;
 use mapproxy_map::Dimensions;
 
-use super::file::{FileStore, SINGLE_COLOR_TILES, failed};
-use super::layout::{Layout, ParsedPath, dimensions_of};
-use super::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
-use super::{StoreError, TileMeta};
+use super::{FileStore, SINGLE_COLOR_TILES, failed};
 use crate::TileKey;
 use crate::fs::{is_being_removed, temporary_of};
 use crate::lock::TILE_LOCKS;
+use crate::store::layout::{Layout, ParsedPath, dimensions_of};
+use crate::store::visit::{Detail, Halt, SeenTile, Visit, Visited, Visitor, ended, show};
+use crate::store::{StoreError, TileMeta};
 
 /// Folders below each other; the longest layout has seven, dimensions some more.
 const MAX_DEPTH: usize = 64;
