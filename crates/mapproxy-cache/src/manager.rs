@@ -1,7 +1,7 @@
 //! The tiles of one cache in one grid: loaded where they are kept and fresh, created otherwise.
 //!
 //! A tile outside of the cache's coverage is empty. What the store has is served unless it is too old; the rest is
-//! created (`creator.rs`), what nobody could draw is taken from other levels (`rescale.rs`). A tile too old is still
+//! created (`creator`), what nobody could draw is taken from other levels (`rescale.rs`). A tile too old is still
 //! served when its sources fail. What is stored, but is no whole picture, is never served: it counts as missing.
 
 use std::sync::Arc;
