@@ -301,6 +301,40 @@ fn work_that_kills_machines_is_given_up() {
 }
 
 #[test]
+fn work_beside_that_which_kills_machines_is_done() {
+    let (server, deadly) = (Server::start(), 7);
+    for _ in 0..10 {
+        let queue = join(&server);
+        let (machine, killed) = (agenda(&queue, 20), Stop::default());
+        thread::scope(|scope| {
+            for _ in 0..5 {
+                scope.spawn(|| {
+                    while let Some(claim) = machine.next(&killed).unwrap() {
+                        if claim.work.number == deadly {
+                            killed.ask();
+                        }
+                        thread::sleep(Duration::from_millis(20));
+                        if killed.is_asked() {
+                            break;
+                        }
+                        machine.finish(&claim, &done()).unwrap();
+                    }
+                });
+            }
+        });
+        if !killed.is_asked() {
+            let totals = machine.totals();
+            assert_eq!((totals.counts.pieces, totals.counts.made, totals.counts.failed_pieces), (20, 19, 1));
+            assert_eq!(u64::from(queue.failures(0, 10).unwrap()[0].main.x), deadly);
+            return;
+        }
+        machine.die();
+        server.ask(&["ZADD", &format!("{}0:alive", prefix(queue.name())), "1", &queue.me]);
+    }
+    panic!("given out for ever");
+}
+
+#[test]
 fn what_failed_is_listed_and_can_be_done_again() {
     let server = Server::start();
     let did = Mutex::default();

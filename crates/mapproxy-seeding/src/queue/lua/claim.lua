@@ -4,6 +4,12 @@ local most, least, deaths, from = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber
 redis.call('ZADD', alive, now(), me)
 local answer, mine = {0}, {}
 for i = 9, #ARGV do mine[ARGV[i]] = true end
+-- The last machine that may die of a piece has nothing else in hand: so no other piece can be to blame.
+if #ARGV == 9 then
+  local held = redis.call('XPENDING', work, 'workers', ARGV[9], ARGV[9], 1, me)[1]
+  local entry = held and redis.call('XRANGE', work, ARGV[9], ARGV[9])[1]
+  if entry and held[4] + tonumber(fields(entry[2]).d) >= deaths then return answer end
+end
 local function take(entries)
   for _, entry in ipairs(entries) do
     if entry[2] then
@@ -22,15 +28,20 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', '(' .. from, 'L
       redis.call('XACK', work, 'workers', one[1])
     else
       local of = fields(entry[2])
-      if one[4] + tonumber(of.d) >= deaths then
+      local died = one[4] + tonumber(of.d)
+      if died >= deaths then
         local _, tiles = string.gsub(of.w, ';', ';')
         tiles = tiles + 1
         local columns, rows = string.match(of.w, ':(%d+)x%-?(%d+)$')
         if columns then tiles = columns * rows end
         redis.call('XACK', work, 'workers', one[1])
-        give_up(one[1], of, tiles, one[4] + tonumber(of.d) .. ' machines that took it on have died')
-      else
+        give_up(one[1], of, tiles, died .. ' machines that took it on have died')
+      elseif died < deaths - 1 then
         ids[#ids + 1] = one[1]
+      elseif #ARGV == 8 and #answer == 1 and #ids == 0 then
+        take(redis.call('XCLAIM', work, 'workers', me, 0, one[1]))
+        count('redelivered', 1)
+        return answer
       end
     end
   end
