@@ -196,8 +196,10 @@ fn try_lock(path: &Path, permissions: Permissions) -> io::Result<Option<TileLock
         // A file left behind by another user may be locked, but not changed in mode.
         permissions.apply_to_file(&file)?;
     }
-    // For people to read; on a full disk the lock holds without.
-    if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, " {}", std::process::id())) {
+    // For people to read; on a full disk the lock holds without. Never empty in between: who finds the lock of one that was
+    // killed at this very moment must see that it was left behind.
+    let text = format!(" {}\n", std::process::id());
+    if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.set_len(text.len() as u64)) {
         log::debug!(target: "mapproxy.util.lock", "write {}: {error}", path.display());
     }
     Ok(Some(TileLock { file, path: path.to_owned(), left_behind: held.len() > 0 }))
@@ -302,10 +304,16 @@ mod tests {
     #[test]
     fn a_file_left_behind_blocks_nobody() {
         let (locker, _base) = locker(Duration::from_millis(50));
+        let path = locker.path(TILE, &none());
         fs::create_dir_all(&locker.directory).unwrap();
-        fs::write(locker.path(TILE, &none()), " 1\n").unwrap();
-        assert!(locker.lock(TILE, &none()).unwrap().was_left_behind());
-        assert!(!locker.lock(TILE, &none()).unwrap().was_left_behind());
+        for text in [" 1\n", " 18446744073709551615\n"] {
+            fs::write(&path, text).unwrap();
+            let lock = locker.lock(TILE, &none()).unwrap();
+            assert!(lock.was_left_behind());
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!(" {}\n", std::process::id()));
+            drop(lock);
+            assert!(!locker.lock(TILE, &none()).unwrap().was_left_behind());
+        }
     }
 
     #[test]
