@@ -29,7 +29,7 @@ use ending::Ending;
 
 /// Stopped before the work was done.
 const INTERRUPTED: u8 = 3;
-/// All was tried, but some tiles could not be made.
+/// What there was to try was tried, or the queue that knows what is left was lost: some tiles are missing.
 const INCOMPLETE: u8 = 4;
 
 /// The command line, for what is generated of it.
